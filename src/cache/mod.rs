@@ -1,0 +1,3 @@
+//! Content-addressed stores under one cache folder.
+//!
+//! In: bytes and their SHA-256. Out: immutable files. Never returns an entry that was not verified.

@@ -1,0 +1,143 @@
+//! The host's files: the few functions of `std::fs` that other modules need, with our errors.
+//!
+//! In: host paths. Out: bytes, files, names. Never used for paths inside an image ([`super::rooted`]).
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::error::{Error, Exit, OrCannot, Result};
+
+/// The whole file.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).or_cannot(|| format!("read {}", path.display()))
+}
+
+/// The whole file, which must be UTF-8; another encoding is 65.
+pub fn read_text(path: &Path) -> Result<String> {
+    String::from_utf8(read(path)?).map_err(|error| {
+        let before = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+        Error::cannot(Exit::Description, format!("read {}", path.display()))
+            .because(format!("line {} is not UTF-8", before + 1))
+    })
+}
+
+/// Opens for reading.
+pub fn open(path: &Path) -> Result<File> {
+    File::open(path).or_cannot(|| format!("open {}", path.display()))
+}
+
+/// Opens for reading and writing.
+pub fn open_for_update(path: &Path) -> Result<File> {
+    File::options().read(true).write(true).open(path).or_cannot(|| format!("open {}", path.display()))
+}
+
+/// Creates (or truncates) a file, readable too.
+pub fn create(path: &Path) -> Result<File> {
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path)
+        .or_cannot(|| format!("create {}", path.display()))
+}
+
+/// Writes a whole file so that it appears complete or not at all: temporary name, sync, rename.
+pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let write = || {
+        let mut file = tempfile::Builder::new().prefix(".ingot-").tempfile_in(folder)?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        rustix::fs::fchmod(file.as_file(), Mode::from_raw_mode(0o644))?;
+        file.persist(path)?;
+        Ok::<(), std::io::Error>(())
+    };
+    write().or_cannot(|| format!("write {}", path.display()))
+}
+
+/// Makes a folder and those above it.
+pub fn create_folders(path: &Path) -> Result<()> {
+    fs::create_dir_all(path)
+        .or_cannot(|| format!("make the folder {}", path.display()))
+        .map_err(|error| if error.exit() == Exit::InputMissing { error.with_exit(Exit::CannotCreate) } else { error })
+}
+
+/// Sorted names in a folder.
+pub fn names(path: &Path) -> Result<Vec<std::ffi::OsString>> {
+    let list = || fs::read_dir(path)?.map(|entry| Ok(entry?.file_name())).collect::<std::io::Result<Vec<_>>>();
+    let mut names = list().or_cannot(|| format!("list {}", path.display()))?;
+    names.sort();
+    Ok(names)
+}
+
+/// Metadata, symlinks followed; `None` where there is nothing.
+pub fn metadata(path: &Path) -> Option<fs::Metadata> {
+    fs::metadata(path).ok()
+}
+
+/// Whether there is a regular file (symlinks followed).
+pub fn is_file(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_file())
+}
+
+/// Whether there is a folder (symlinks followed).
+pub fn is_folder(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_dir())
+}
+
+/// Absolute, symlinks resolved.
+pub fn canonical(path: &Path) -> Result<PathBuf> {
+    fs::canonicalize(path).or_cannot(|| format!("find {}", path.display()))
+}
+
+/// Renames, replacing what is there.
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).or_cannot(|| format!("rename {} to {}", from.display(), to.display()))
+}
+
+/// A second name for a file.
+pub fn hard_link(from: &Path, to: &Path) -> Result<()> {
+    fs::hard_link(from, to).or_cannot(|| format!("link {} to {}", to.display(), from.display()))
+}
+
+/// Copies content and mode; holes stay holes where the filesystem can.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to).map(drop).or_cannot(|| format!("copy {} to {}", from.display(), to.display()))
+}
+
+/// Removes a file; nothing there is fine.
+pub fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).or_cannot(|| format!("remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes whatever is there, never following a symlink and never crossing into another filesystem.
+pub fn remove_tree(path: &Path) -> Result<()> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Error::cannot(Exit::Bug, format!("remove {}", path.display())));
+    };
+    let folder = if folder == OsStr::new("") { Path::new(".") } else { folder };
+    let remove = || {
+        let folder = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        super::rooted::remove_at(&folder, name)
+    };
+    match remove() {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(error) => Err(error).or_cannot(|| format!("remove {}", path.display())),
+    }
+}
+
+/// Bytes that are free for us on the filesystem that holds `path`.
+pub fn free_space(path: &Path) -> Result<crate::bytes::Bytes> {
+    let stat = rustix::fs::statvfs(path).or_cannot(|| format!("ask for the free space of {}", path.display()))?;
+    Ok(crate::bytes::Bytes(stat.f_bavail * stat.f_frsize))
+}

@@ -1,0 +1,13 @@
+//! Everything that touches the kernel or starts a program; the only `unsafe`.
+//!
+//! In: paths, arguments, file descriptors. Out: guards that undo what they did (`close() -> Result` on the good
+//! path, `Drop` as the fallback). Never knows what an image is.
+#![allow(clippy::disallowed_methods)]
+
+pub mod file;
+pub mod loop_device;
+pub mod mount;
+pub mod namespace;
+pub mod program;
+pub mod rooted;
+pub mod sandbox;

@@ -1,0 +1,683 @@
+//! What will be done, with every default filled in.
+//!
+//! In: a [`Description`](crate::description::Description) and the user's [`Choices`]. Out: a [`Plan`], printable as JSON.
+//! Never does I/O, never reads the clock or the environment: the same description and choices give the same plan.
+
+pub mod conflict;
+pub mod identity;
+pub mod layout;
+pub mod selection;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::bytes::Bytes;
+use crate::error::Place;
+pub use identity::{Seed, Uuid};
+
+/// What the user chose on the command line, beside the description itself.
+#[derive(Clone, Debug, Default)]
+pub struct Choices {
+    /// `--profile`, in the order given; empty: those with `import="true"`.
+    pub profiles: Vec<String>,
+    /// `--type`: an image type (`oem`, `docker`, ...); `vmx` means `oem`.
+    pub image_type: Option<String>,
+    /// Machine architecture as in `uname -m`.
+    pub arch: String,
+    /// `SOURCE_DATE_EPOCH`, seconds since 1970.
+    pub source_date_epoch: Option<i64>,
+    /// `--update-stack`; wins over the description.
+    pub update_stack: Option<UpdateStack>,
+    /// `--scrub-except RULE`: rules switched off by name.
+    pub scrub_except: Vec<String>,
+    /// `--network-for-scripts`.
+    pub network_for_scripts: NetworkForScripts,
+}
+
+/// The whole of a build, decided.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// Who and what the image is.
+    pub image: Image,
+    /// Selected profiles, `requires` followed, in the description's order.
+    pub profiles: Vec<String>,
+    /// The folder that scripts, overlays and archives are looked up in.
+    pub description_dir: PathBuf,
+    /// The file that was read.
+    pub description_file: PathBuf,
+    /// Where the image's date comes from.
+    pub epoch: Epoch,
+    /// What every identifier of the image is derived from.
+    pub seed: Seed,
+    /// Where packages come from, in the description's order.
+    pub repositories: Vec<Repository>,
+    /// Which packages.
+    pub packages: PackageRequest,
+    /// With or without a package manager.
+    pub update_stack: UpdateStack,
+    /// What happens to the tree after its packages are in.
+    pub root: RootPlan,
+    /// What is scrubbed.
+    pub scrub: ScrubPlan,
+    /// What is written.
+    pub output: Output,
+    /// Elements and attributes that are read and not honoured, by name (invariant 9), and other advice.
+    pub warnings: Vec<Warning>,
+}
+
+/// Identity of the image; the names of all results come from here.
+#[derive(Clone, Debug, Serialize)]
+pub struct Image {
+    /// `<image name>`.
+    pub name: String,
+    /// `<image displayname>`, else the name: the boot menu's title.
+    pub display_name: String,
+    /// `<version>`.
+    pub version: String,
+    /// Architecture as `uname -m` says it (`x86_64`).
+    pub arch: String,
+    /// `<image id>`, written to /etc/ImageID.
+    pub id: Option<String>,
+    /// `<author>`.
+    pub author: String,
+    /// `<contact>`.
+    pub contact: String,
+    /// `<specification>`.
+    pub specification: String,
+}
+
+impl Image {
+    /// KIWI's `NAME.ARCH-VERSION`, the stem of every result.
+    pub fn stem(&self) -> String {
+        format!("{}.{}-{}", self.name, self.arch, self.version)
+    }
+}
+
+/// Where the one date of the image comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Epoch {
+    /// `SOURCE_DATE_EPOCH`, seconds since 1970.
+    Fixed(i64),
+    /// The newest `Date` of the signed Release files, known after `package::resolve`.
+    NewestRelease,
+}
+
+/// `<repository>`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Repository {
+    /// `alias`, else a name made from the source.
+    pub alias: String,
+    /// `<source path>`: `mirror://NAME[/path]`, http, https, file, dir (absolute; `this://` is already resolved).
+    pub source: String,
+    /// `distribution`, the suite; empty: a flat repository.
+    pub distribution: String,
+    /// `components`; default `main` where there is a suite.
+    pub components: Vec<String>,
+    /// `architectures` (Debian names); empty: the image's.
+    pub architectures: Vec<String>,
+    /// `priority`.
+    pub priority: Option<u32>,
+    /// Whether signed metadata is demanded. `repository_gpgcheck="false"` is the only way to [`Signed::NotChecked`].
+    pub signed: Signed,
+    /// `<signing key>`: local files (`this://` and `file://` resolved) or URLs.
+    pub keys: Vec<String>,
+    /// Where the repository is used.
+    pub used: RepositoryUse,
+    /// `username` and `password`; never logged, never in the image. Skipped in JSON.
+    #[serde(skip)]
+    pub credentials: Option<(String, String)>,
+    /// `customize`: script on the host that may edit the image's sources file.
+    pub customize: Option<PathBuf>,
+    /// Where it stands in the description.
+    #[serde(skip)]
+    pub place: Place,
+}
+
+/// Whether a repository's metadata must carry a good signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Signed {
+    /// An unsigned or badly signed Release file is refused.
+    Required,
+    /// The description says `repository_gpgcheck="false"`; the manifest records it.
+    NotChecked,
+}
+
+/// `imageinclude` and `imageonly`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RepositoryUse {
+    /// For the build only.
+    Build,
+    /// For the build, and written into the image as a permanent source.
+    BuildAndImage,
+    /// Only written into the image.
+    ImageOnly,
+}
+
+/// A name as the description wrote it, with its place for error messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Named {
+    /// Package name, verbatim (`foo`, `foo=1:2`, `foo:arch`).
+    pub name: String,
+    /// Where it stands.
+    #[serde(skip)]
+    pub place: Place,
+}
+
+/// What the package manager is asked for.
+#[derive(Clone, Debug, Serialize)]
+pub struct PackageRequest {
+    /// Which package manager.
+    pub manager: Manager,
+    /// `<packages type="bootstrap">`, sorted, without duplicates.
+    pub bootstrap: Vec<Named>,
+    /// `<packages type="image">` and those of the image's type, sorted, without duplicates.
+    pub image: Vec<Named>,
+    /// `<ignore>`: never installed.
+    pub ignore: Vec<Named>,
+    /// `<packages type="uninstall">`: removed with what only they needed, after config.sh.
+    pub uninstall: Vec<Named>,
+    /// `<packages type="delete">`: removed without looking at dependencies, after uninstall.
+    pub delete: Vec<Named>,
+    /// `patternType="plusRecommended"`.
+    pub recommends: Recommends,
+    /// Whether Essential packages that nothing named needs are left out
+    /// (`<ingot:packages essential="only-needed"/>`, and only with [`UpdateStack::None`]).
+    pub essential: Essential,
+}
+
+/// `<packagemanager>`; those that this version cannot drive are refused while planning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Manager {
+    /// Debian and its derivatives.
+    Apt,
+}
+
+/// Weak dependencies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recommends {
+    /// `patternType="onlyRequired"`, KIWI's default.
+    No,
+    /// `patternType="plusRecommended"`.
+    Yes,
+}
+
+/// What happens to packages marked `Essential: yes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Essential {
+    /// All of them stay, as in every Debian system.
+    Kept,
+    /// Only those that a named package depends on stay in the image.
+    OnlyNeeded,
+}
+
+/// The package manager and everything that exists only to serve it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpdateStack {
+    /// A normal system with working, signed sources.
+    Kept,
+    /// No package manager in the image; the package database stays for scanners.
+    None,
+}
+
+/// Whether scripts of the description reach a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NetworkForScripts {
+    /// An empty network namespace with a loopback device.
+    #[default]
+    None,
+    /// The host's network (`--network-for-scripts`).
+    Host,
+}
+
+/// What happens to the tree after its packages are in, in KIWI's order.
+#[derive(Clone, Debug, Serialize)]
+pub struct RootPlan {
+    /// Overlays in the order in which they are laid over the tree.
+    pub overlays: Vec<Overlay>,
+    /// `<users>`, merged by name.
+    pub users: Vec<User>,
+    /// `<locale>`, first of the list, as written (`en_US`, `POSIX`).
+    pub locale: Option<String>,
+    /// `<keytable>`.
+    pub keytable: Option<String>,
+    /// `<timezone>`.
+    pub timezone: Option<String>,
+    /// `<archive>` of the bootstrap phase (`bootinclude` or bootstrap section).
+    pub bootstrap_archives: Vec<Archive>,
+    /// `<archive>` of the image phase.
+    pub archives: Vec<Archive>,
+    /// `<file>`.
+    pub files: Vec<File>,
+    /// Scripts found beside the description, in the order they run.
+    pub scripts: Vec<Script>,
+    /// The variables of `/.profile`, which are also the scripts' environment.
+    pub variables: BTreeMap<String, String>,
+    /// Network for scripts.
+    pub network: NetworkForScripts,
+}
+
+/// Something that is copied over the tree; owners become root, modes and times stay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overlay {
+    /// A folder on the host (`root/`, a profile's folder, `rootfs-overlays/NAME`).
+    Folder(PathBuf),
+    /// `root.tar`, `root.tar.gz`, `.xz`, `.zst`.
+    Tarball(PathBuf),
+}
+
+/// `<user>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct User {
+    /// Login name.
+    pub name: String,
+    /// What goes into /etc/shadow; skipped in JSON.
+    #[serde(skip)]
+    pub password: Option<Password>,
+    /// Primary group first. `None` gid: whatever the system chooses.
+    pub groups: Vec<Group>,
+    /// `home`.
+    pub home: Option<String>,
+    /// `shell`.
+    pub shell: Option<String>,
+    /// `realname`.
+    pub real_name: Option<String>,
+    /// `id`.
+    pub uid: Option<u32>,
+    /// Where it stands.
+    #[serde(skip)]
+    pub place: Place,
+}
+
+/// A group of a user, `name` or `name:gid`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// Group name.
+    pub name: String,
+    /// Demanded id.
+    pub gid: Option<u32>,
+}
+
+/// `password` and `pwdformat`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Password {
+    /// A crypt(5) hash, taken as it is.
+    Encrypted(String),
+    /// Plain text; hashed with SHA-512 crypt and a salt derived from the seed.
+    Plain(String),
+}
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+/// `<archive>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Archive {
+    /// The file on the host.
+    pub path: PathBuf,
+    /// `target_dir` inside the image, default `/`.
+    pub target: String,
+    /// Where it stands.
+    #[serde(skip)]
+    pub place: Place,
+}
+
+/// `<file>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct File {
+    /// The file on the host.
+    pub path: PathBuf,
+    /// Absolute path inside the image; ends in `/` where the file keeps its name.
+    pub target: String,
+    /// `owner`: `user`, `user:group`.
+    pub owner: Option<String>,
+    /// `permissions`, octal.
+    pub mode: Option<u32>,
+    /// Where it stands.
+    #[serde(skip)]
+    pub place: Place,
+}
+
+/// A script of the description.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Script {
+    /// When it runs.
+    pub phase: ScriptPhase,
+    /// The file on the host.
+    pub path: PathBuf,
+}
+
+/// When a script runs (KIWI's hooks).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScriptPhase {
+    /// `post_bootstrap.sh`: after bootstrap, before the image packages.
+    PostBootstrap,
+    /// `config.sh`: when everything of the description is in the tree.
+    Config,
+    /// `images.sh`: before an image is made.
+    Images,
+    /// `pre_disk_sync.sh`: disks only, before the tree is packed.
+    PreDiskSync,
+}
+
+/// What the scrub does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ScrubPlan {
+    /// Which rules by default.
+    pub preset: ScrubPreset,
+    /// Rules that are switched off by name; the manifest records them.
+    pub except: Vec<String>,
+}
+
+/// A set of scrub rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScrubPreset {
+    /// A golden virtual machine.
+    Vm,
+    /// A container: the rules of a VM and the container block.
+    Container,
+    /// Nothing.
+    None,
+}
+
+/// What is written.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Output {
+    /// `oem`.
+    Disk(Box<DiskPlan>),
+    /// `docker`, `oci`.
+    Container(Box<ContainerPlan>),
+    /// `tbz`: the tree as `.tar.xz`.
+    RootTarball,
+}
+
+/// A disk.
+#[derive(Clone, Debug, Serialize)]
+pub struct DiskPlan {
+    /// GPT or MBR.
+    pub table: PartitionTable,
+    /// GPT disk GUID; for MBR its first four bytes are the disk signature.
+    pub disk_id: Uuid,
+    /// Which firmware can start it.
+    pub firmware: Firmware,
+    /// Partitions in the order of their numbers. Exactly one is [`Role::Root`], the last one.
+    pub partitions: Vec<Partition>,
+    /// How large the disk becomes.
+    pub size: DiskSize,
+    /// `<size unpartitioned>`: bytes left free at the end of the disk.
+    pub unpartitioned: Bytes,
+    /// GRUB and the kernel's command line.
+    pub boot: BootPlan,
+    /// `oem-resize`: the root filesystem grows to the disk's size at first boot.
+    pub grow_root: GrowRoot,
+    /// Which files are written: always `raw` or one of the others.
+    pub formats: Vec<FormatChoice>,
+    /// How partitions are named in fstab and on the kernel's command line.
+    pub persistency: Persistency,
+}
+
+/// A partition table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PartitionTable {
+    /// GUID partition table with a protective MBR.
+    Gpt,
+    /// MBR, up to four primary partitions.
+    Msdos,
+}
+
+/// Which firmware can start a disk; several at once are possible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Firmware {
+    /// BIOS through the MBR and, on GPT, a BIOS boot partition.
+    pub bios: Support,
+    /// UEFI through the removable-media path on the ESP.
+    pub uefi: Support,
+    /// Signed shim and GRUB of the distribution on the ESP (`firmware="uefi"`, where the image has the packages).
+    pub secure_boot: Support,
+}
+
+/// Whether something is supported by the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Support {
+    /// Not.
+    No,
+    /// Yes.
+    Yes,
+    /// If the packages for it are in the image.
+    WherePossible,
+}
+
+/// A partition.
+#[derive(Clone, Debug, Serialize)]
+pub struct Partition {
+    /// 1-based number in the table.
+    pub number: u32,
+    /// GPT name (`p.legacy`, `p.UEFI`, `p.lxroot`, as KIWI names them).
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// Offset on the disk.
+    pub start: Bytes,
+    /// How long it is.
+    pub size: PartitionSize,
+    /// GPT partition GUID.
+    pub uuid: Uuid,
+    /// What is in it.
+    pub filesystem: Option<Filesystem>,
+}
+
+/// What a partition is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// GRUB's core image (GPT type 21686148-...).
+    BiosBoot,
+    /// EFI system partition.
+    Esp,
+    /// `/boot`.
+    Boot,
+    /// Swap.
+    Swap,
+    /// `/`.
+    Root,
+}
+
+/// How long a partition is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PartitionSize {
+    /// Exactly so many bytes.
+    Fixed(Bytes),
+    /// As the content and [`DiskSize`] ask.
+    ToFit,
+}
+
+/// A filesystem in a partition.
+#[derive(Clone, Debug, Serialize)]
+pub struct Filesystem {
+    /// Which one.
+    pub kind: FilesystemKind,
+    /// Volume label.
+    pub label: String,
+    /// Filesystem UUID; for FAT its first four bytes are the volume id.
+    pub uuid: Uuid,
+    /// Where it is mounted, absolute; `none` for swap.
+    pub mount_point: String,
+    /// Mount options for fstab, default `defaults`.
+    pub mount_options: Vec<String>,
+    /// `fscreateoptions`, words for mkfs.
+    pub create_options: Vec<String>,
+}
+
+/// Kinds of filesystems that this version writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FilesystemKind {
+    /// ext4.
+    Ext4,
+    /// ext3.
+    Ext3,
+    /// ext2.
+    Ext2,
+    /// FAT, 16 or 32 by size.
+    Vfat,
+    /// Swap.
+    Swap,
+}
+
+/// How large the disk becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskSize {
+    /// The content, plus the documented headroom.
+    ToFit,
+    /// `<size>`: the whole disk is so many bytes.
+    Exactly(Bytes),
+    /// `<size additive="true">`: the content and so many free bytes.
+    ContentPlus(Bytes),
+}
+
+/// Boot loader and kernel command line.
+#[derive(Clone, Debug, Serialize)]
+pub struct BootPlan {
+    /// `<bootloader timeout>` in seconds.
+    pub timeout: u32,
+    /// `<bootloader timeout_style>`.
+    pub timeout_style: TimeoutStyle,
+    /// GRUB `terminal_input`/`terminal_output` words (`console`, `serial`), from `output_console`, `input_console`.
+    pub output_terminals: Vec<String>,
+    /// See `output_terminals`.
+    pub input_terminals: Vec<String>,
+    /// `serial_line`: arguments of GRUB's `serial` command.
+    pub serial: Option<String>,
+    /// `kernelcmdline`, verbatim.
+    pub command_line: String,
+    /// `<bootloader>` with `name="none"`-like choices never get here: grub2 is the only loader of this version.
+    pub title: String,
+}
+
+/// GRUB's `timeout_style`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimeoutStyle {
+    /// Show the menu.
+    Menu,
+    /// Show a countdown.
+    Countdown,
+    /// Show nothing.
+    Hidden,
+}
+
+/// Whether the root filesystem grows at first boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GrowRoot {
+    /// Stays as it is.
+    No,
+    /// Grows, by means that the image has (systemd-repart and growfs, or ours).
+    AtFirstBoot,
+}
+
+/// A disk format and its options.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FormatChoice {
+    /// Row of `format`'s table: `raw`, `qcow2`, ...
+    pub name: String,
+    /// `formatoptions`, `key=value`.
+    pub options: BTreeMap<String, String>,
+}
+
+/// `devicepersistency`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Persistency {
+    /// `UUID=`.
+    Uuid,
+    /// `LABEL=`.
+    Label,
+    /// `PARTUUID=`.
+    PartUuid,
+}
+
+/// A container image.
+#[derive(Clone, Debug, Serialize)]
+pub struct ContainerPlan {
+    /// The archive's form.
+    pub archive: ContainerArchive,
+    /// `<containerconfig name>`.
+    pub name: String,
+    /// `<containerconfig tag>`.
+    pub tag: String,
+    /// `additionalnames`, each a full `name:tag`.
+    pub additional_names: Vec<String>,
+    /// `maintainer`, else `<author> <contact>`.
+    pub author: String,
+    /// `user`.
+    pub user: Option<String>,
+    /// `workingdir`.
+    pub working_dir: Option<String>,
+    /// `<entrypoint>`; empty list: cleared.
+    pub entrypoint: Option<Vec<String>>,
+    /// `<subcommand>`; empty list: cleared. KIWI's default `/bin/bash` is filled in already.
+    pub command: Option<Vec<String>>,
+    /// `<expose>`: `80/tcp`.
+    pub ports: Vec<String>,
+    /// `<volumes>`.
+    pub volumes: Vec<String>,
+    /// `<environment>`, in order.
+    pub environment: Vec<(String, String)>,
+    /// `<labels>`.
+    pub labels: BTreeMap<String, String>,
+    /// `<stopsignal>`.
+    pub stop_signal: Option<String>,
+    /// `<history>`.
+    pub history: History,
+}
+
+/// `<history>`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct History {
+    /// `author`.
+    pub author: Option<String>,
+    /// `created_by`.
+    pub created_by: Option<String>,
+    /// The element's text.
+    pub comment: Option<String>,
+}
+
+/// The form of a container archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ContainerArchive {
+    /// `docker save`'s form: NAME.docker.tar.
+    Docker,
+    /// An OCI image layout: NAME.oci.tar.
+    Oci,
+}
+
+/// Something that is accepted and not done, or should be known, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// One sentence.
+    pub text: String,
+    /// Where it stands, if it is about the description.
+    pub place: Option<Place>,
+}

@@ -1,0 +1,8 @@
+//! The result folder, which appears whole or not at all.
+//!
+//! In: artifacts and what is known of them. Out: files in the target folder with checksums and a manifest. Never leaves
+//! a half-written file there, never touches an earlier result before the new one is complete.
+
+pub mod artifact;
+
+pub use artifact::{Artifact, ArtifactWriter};

@@ -1,0 +1,290 @@
+//! What a person and a build farm see while ingot works.
+//!
+//! In: steps, their progress, warnings, the lines of programs that run. Out: bars or plain lines on stderr,
+//! JSON lines for `--events`, the build's log file. Never writes to stdout, never decides anything.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::plan::Warning;
+
+/// How much is shown on stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Errors only.
+    Quiet,
+    /// Steps and warnings.
+    Steps,
+    /// Steps, warnings and every line of every program.
+    Everything,
+}
+
+/// Where progress goes. Cheap to clone; safe to use from several threads.
+#[derive(Clone)]
+pub struct Reporter {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    verbosity: Verbosity,
+    bars: bool,
+    started: Instant,
+    state: Mutex<State>,
+}
+
+struct State {
+    events: Option<File>,
+    log: Option<(PathBuf, File)>,
+    warnings: Vec<Warning>,
+    clock: fn() -> Duration,
+}
+
+impl Reporter {
+    /// `events` receives JSON lines; `clock` gives the time since 1970 for their `ts`.
+    pub fn new(verbosity: Verbosity, events: Option<File>, clock: fn() -> Duration) -> Reporter {
+        let bars = verbosity == Verbosity::Steps && io::stderr().is_terminal();
+        let state = State { events, log: None, warnings: Vec::new(), clock };
+        Reporter { shared: Arc::new(Shared { verbosity, bars, started: Instant::now(), state: Mutex::new(state) }) }
+    }
+
+    /// A reporter that shows nothing, for tests and library users.
+    pub fn silent() -> Reporter {
+        Reporter::new(Verbosity::Quiet, None, || Duration::ZERO)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// From now on, everything that programs print is kept in `file`, whose path is `path`.
+    pub fn log_to(&self, path: &Path, file: File) {
+        self.state().log = Some((path.to_path_buf(), file));
+    }
+
+    /// The path of the log, if there is one.
+    pub fn log_path(&self) -> Option<PathBuf> {
+        self.state().log.as_ref().map(|(path, _)| path.clone())
+    }
+
+    /// One line for the log; a write error of the log never fails a build.
+    pub fn log_line(&self, line: &str) {
+        if let Some((_, file)) = &mut self.state().log {
+            let _ = writeln!(file, "{line}");
+        }
+        if self.shared.verbosity == Verbosity::Everything {
+            let _ = writeln!(io::stderr(), "{line}");
+        }
+    }
+
+    /// Shows a warning at once and keeps it for the manifest. The same text is kept once.
+    pub fn warn(&self, warning: Warning) {
+        if self.state().warnings.contains(&warning) {
+            return;
+        }
+        let place = warning.place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
+        let line = format!("warning: {}{place}", warning.text);
+        self.log_line(&line);
+        if self.shared.verbosity == Verbosity::Steps {
+            let _ = writeln!(io::stderr(), "{line}");
+        }
+        self.event(json!({"event": "warning", "text": warning.text, "place": warning.place}));
+        self.state().warnings.push(warning);
+    }
+
+    /// The warnings so far, in order.
+    pub fn warnings(&self) -> Vec<Warning> {
+        self.state().warnings.clone()
+    }
+
+    /// Begins a step of the pipeline.
+    pub fn step(&self, name: &'static str) -> Step {
+        self.event(json!({"step": name, "event": "started"}));
+        self.log_line(&format!("=== {name}"));
+        let bar = if self.shared.bars {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            bar.set_style(style("{prefix:>14}  {wide_msg}"));
+            bar.set_prefix(name);
+            bar.enable_steady_tick(Duration::from_millis(250));
+            Some(bar)
+        } else {
+            None
+        };
+        let inner = StepState { done: 0, total: 0, bytes: 0, last_event: Instant::now(), finished: false };
+        Step { reporter: self.clone(), name, started: Instant::now(), bar, state: Mutex::new(inner) }
+    }
+
+    /// A line for the person, outside any step (`done in 15.8 s: ...`).
+    pub fn say(&self, line: &str) {
+        self.log_line(line);
+        if self.shared.verbosity == Verbosity::Steps {
+            let _ = writeln!(io::stderr(), "{line}");
+        }
+    }
+
+    /// Time since the reporter was made.
+    pub fn elapsed(&self) -> Duration {
+        self.shared.started.elapsed()
+    }
+
+    /// The last record: a failure.
+    pub fn failed(&self, step: Option<&str>, error: &Error) {
+        self.log_line(&error.text());
+        self.event(json!({"step": step, "event": "failed", "error": {
+            "code": error.exit().code(), "what": error.what(), "cause": error.causes(), "hint": error.hint_text()}}));
+    }
+
+    /// Writes one JSON line to `--events`; `ts` is added in front.
+    pub fn event(&self, mut event: Value) {
+        let mut state = self.state();
+        let ts = timestamp((state.clock)());
+        if let (Some(file), Some(object)) = (&mut state.events, event.as_object_mut()) {
+            object.shift_insert(0, "ts".into(), ts.into());
+            let _ = writeln!(file, "{event}");
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
+}
+
+/// RFC 3339 in UTC with milliseconds, from the time since 1970.
+pub fn timestamp(since_1970: Duration) -> String {
+    let seconds = since_1970.as_secs() as i64;
+    let (year, month, day) = civil_date(seconds.div_euclid(86_400));
+    let rest = seconds.rem_euclid(86_400);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
+        rest / 3600,
+        rest / 60 % 60,
+        rest % 60,
+        since_1970.subsec_millis()
+    )
+}
+
+/// Year, month and day of a day number since 1970 in the proleptic Gregorian calendar.
+pub fn civil_date(days: i64) -> (i64, u32, u32) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = (day_of_year - (153 * month + 2) / 5 + 1) as u32;
+    let month = if month < 10 { month + 3 } else { month - 9 } as u32;
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// A step that is under way. Dropped without [`Step::finish`], it ends as failed.
+pub struct Step {
+    reporter: Reporter,
+    name: &'static str,
+    started: Instant,
+    bar: Option<ProgressBar>,
+    state: Mutex<StepState>,
+}
+
+struct StepState {
+    done: u64,
+    total: u64,
+    bytes: u64,
+    last_event: Instant,
+    finished: bool,
+}
+
+impl Step {
+    fn state(&self) -> MutexGuard<'_, StepState> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The name given to [`Reporter::step`].
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// How many items the step has; a bar is drawn from now on.
+    pub fn total(&self, total: u64) {
+        self.state().total = total;
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+            bar.set_style(style("{prefix:>14}  [{bar:24}] {pos}/{len}  {wide_msg}"));
+        }
+    }
+
+    /// `items` more are done, `bytes` more have passed.
+    pub fn advance(&self, items: u64, bytes: u64) {
+        let mut state = self.state();
+        state.done += items;
+        state.bytes += bytes;
+        if let Some(bar) = &self.bar {
+            bar.set_position(state.done);
+        }
+        if state.last_event.elapsed() >= Duration::from_millis(200) {
+            state.last_event = Instant::now();
+            let event = json!({"step": self.name, "event": "progress",
+                "done": state.done, "total": state.total, "bytes": state.bytes});
+            drop(state);
+            self.reporter.event(event);
+        }
+    }
+
+    /// What is going on right now: the last line of a program, a package's name.
+    pub fn now(&self, text: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(text.chars().filter(|char| !char.is_control()).take(60).collect::<String>());
+        }
+    }
+
+    /// The reporter that the step belongs to.
+    pub fn reporter(&self) -> &Reporter {
+        &self.reporter
+    }
+
+    /// Ends the step well; `summary` stands beside its name (`171 packages, 98 MB`).
+    pub fn finish(self, summary: &str) {
+        self.end("finished", summary);
+    }
+
+    fn end(&self, event: &str, summary: &str) {
+        let mut state = self.state();
+        if state.finished {
+            return;
+        }
+        state.finished = true;
+        let seconds = self.started.elapsed().as_secs_f64();
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        self.reporter.event(json!({"step": self.name, "event": event, "summary": summary,
+            "seconds": (seconds * 1000.0).round() / 1000.0, "done": state.done, "bytes": state.bytes}));
+        if event == "finished" {
+            let line = format!("{:>14}  {summary:<56} {seconds:>6.1}s", self.name);
+            self.reporter.say(&line);
+        }
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        self.end("stopped", "");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_rfc_3339_in_utc() {
+        assert_eq!(timestamp(Duration::from_millis(1_795_217_217_102)), "2026-11-20T23:26:57.102Z");
+        assert_eq!(timestamp(Duration::ZERO), "1970-01-01T00:00:00.000Z");
+        assert_eq!(civil_date(11_016), (2000, 2, 29));
+    }
+}

@@ -1,0 +1,8 @@
+//! From packages to a complete root filesystem.
+//!
+//! In: a [`Plan`](crate::plan::Plan) and a [`PackageSet`](crate::package::PackageSet). Out: a [`RootTree`].
+//! Never writes outside the tree, never gives a script anything of the host.
+
+pub mod tree;
+
+pub use tree::{RootPath, RootTree};

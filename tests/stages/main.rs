@@ -1,0 +1,12 @@
+//! Tests of single stages, one module each. They need no root and no network.
+#![allow(clippy::disallowed_methods, missing_docs)]
+
+mod container;
+mod description;
+mod disk;
+mod format;
+mod package;
+mod plan;
+mod release;
+mod root;
+mod scrub;
