@@ -1,6 +1,9 @@
 //! Tests of single stages, one module each. They need no root and no network.
 #![allow(clippy::disallowed_methods, missing_docs)]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod container;
 mod description;
 mod disk;

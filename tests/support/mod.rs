@@ -1,0 +1,63 @@
+//! What several test binaries share. Each one includes it at its root:
+//!
+//! ```ignore
+//! #[path = "../support/mod.rs"]
+//! mod support;
+//! ```
+//!
+//! In: what a test needs of the machine. Out: that thing, or a visible skip. Never lets a test pass by doing nothing
+//! without saying so.
+#![allow(dead_code, unused_macros, unused_imports)]
+
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Says that a test is skipped, and why: `skipped: TEST: REASON` on stderr and in the file that `INGOT_TEST_SKIPS`
+/// names, which `scripts/test` prints. With `CI=true` a skip fails the run, unless its reason starts with
+/// `conformance data`.
+pub fn skipped(reason: &str) {
+    let test = std::thread::current().name().unwrap_or("main").to_string();
+    let line = format!("skipped: {test}: {}", reason.replace('\n', " "));
+    eprintln!("{line}");
+    if let Some(path) = std::env::var_os("INGOT_TEST_SKIPS") {
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(&path);
+        let written = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+        written.unwrap_or_else(|error| panic!("cannot append to {}: {error}", path.display()));
+    }
+}
+
+/// Leaves the test, visibly: `skip!("no {program} on this host")`. Only in functions that return `()`.
+macro_rules! skip {
+    ($($reason:tt)*) => {{
+        $crate::support::skipped(&format!($($reason)*));
+        return;
+    }};
+}
+pub(crate) use skip;
+
+/// Leaves the test, visibly, where one of these programs is missing: `need!("sfdisk", "e2fsck")`.
+/// `need!(root)` leaves it where the test does not run as root.
+macro_rules! need {
+    (root) => {
+        if !$crate::support::is_root() {
+            $crate::support::skip!("needs root");
+        }
+    };
+    ($($program:expr),+ $(,)?) => {
+        $(if $crate::support::program($program).is_none() {
+            $crate::support::skip!("this host has no {}", $program);
+        })+
+    };
+}
+pub(crate) use need;
+
+/// Whether this process is root.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The program's path, looked up where ingot looks it up.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let folders = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    folders.iter().map(|folder| PathBuf::from(folder).join(name)).find(|path| path.is_file())
+}
