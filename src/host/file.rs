@@ -141,3 +141,116 @@ pub fn free_space(path: &Path) -> Result<crate::bytes::Bytes> {
     let stat = rustix::fs::statvfs(path).or_cannot(|| format!("ask for the free space of {}", path.display()))?;
     Ok(crate::bytes::Bytes(stat.f_bavail * stat.f_frsize))
 }
+
+/// Whether anything is there, a dangling symlink included.
+pub fn exists(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// Whether there is a regular file, not a symlink to one.
+pub fn is_plain_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
+}
+
+/// Absolute, `.` and doubled slashes dropped, symlinks kept; nothing needs to be there.
+pub fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).or_cannot(|| format!("find {}", path.display()))
+}
+
+/// Makes one new folder (mode 755 whatever the umask); an existing one is an error.
+pub fn create_folder(path: &Path) -> Result<()> {
+    let make = || {
+        fs::create_dir(path)?;
+        Ok::<(), std::io::Error>(rustix::fs::chmod(path, Mode::from_raw_mode(0o755))?)
+    };
+    make().or_cannot(|| format!("make the folder {}", path.display()))
+}
+
+/// Fails where no file can be made in a folder; leaves nothing behind.
+pub fn check_writable(folder: &Path) -> Result<()> {
+    tempfile::tempfile_in(folder).map(drop).or_cannot(|| format!("write to {}", folder.display()))
+}
+
+/// Renames unless something is there: false then.
+pub fn rename_new(from: &Path, to: &Path) -> Result<bool> {
+    let (cwd, flags) = (rustix::fs::CWD, rustix::fs::RenameFlags::NOREPLACE);
+    match rustix::fs::renameat_with(cwd, from, cwd, to, flags) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::EXIST) => Ok(false),
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if !exists(to) => rename(from, to).map(|()| true),
+        Err(error) => Err(error).or_cannot(|| format!("rename {} to {}", from.display(), to.display())),
+    }
+}
+
+/// Exchanges two folders in one step: false where the filesystem or a mount point does not allow it.
+pub fn exchange(one: &Path, other: &Path) -> Result<bool> {
+    let (cwd, flags) = (rustix::fs::CWD, rustix::fs::RenameFlags::EXCHANGE);
+    Ok(rustix::fs::renameat_with(cwd, one, cwd, other, flags).is_ok())
+}
+
+/// Gives `to` mode and owner of `from`.
+pub fn copy_permissions(from: &Path, to: &Path) -> Result<()> {
+    let copy = || {
+        let stat = rustix::fs::stat(from)?;
+        let (uid, gid) = (rustix::fs::Uid::from_raw(stat.st_uid), rustix::fs::Gid::from_raw(stat.st_gid));
+        rustix::fs::chown(to, Some(uid), Some(gid))?;
+        rustix::fs::chmod(to, Mode::from_raw_mode(stat.st_mode & 0o7777))
+    };
+    copy().or_cannot(|| format!("set the permissions of {}", to.display()))
+}
+
+/// Writes everything of the filesystem that holds `path` to its disk (syncfs(2)).
+pub fn sync_filesystem(path: &Path) -> Result<()> {
+    let sync = || rustix::fs::syncfs(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?);
+    sync().or_cannot(|| format!("sync {}", path.display()))
+}
+
+/// Makes renames in a folder permanent.
+pub fn sync_folder(path: &Path) -> Result<()> {
+    let sync = || rustix::fs::fsync(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?);
+    sync().or_cannot(|| format!("sync {}", path.display()))
+}
+
+/// Whether some process that we can see has its working directory in or below `folder`.
+pub fn somebody_works_in(folder: &Path) -> bool {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|process| fs::read_link(process.path().join("cwd")).ok()).any(|cwd| cwd.starts_with(folder))
+}
+
+/// Writes a whole file, replacing what is there.
+pub fn write(path: &Path, content: &[u8]) -> Result<()> {
+    fs::write(path, content).or_cannot(|| format!("write {}", path.display()))
+}
+
+/// SHA-256 of a file's content.
+pub fn digest(path: &Path) -> Result<[u8; 32]> {
+    use sha2::{Digest, Sha256};
+    use std::io::Read;
+    let mut file = open(path)?;
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut buffer).or_cannot(|| format!("read {}", path.display()))? {
+            0 => return Ok(hash.finalize().into()),
+            length => hash.update(&buffer[..length]),
+        }
+    }
+}
+
+/// SHA-256 of a file, or of each file below a folder and of each symlink's target, in byte order of their paths.
+pub fn digest_tree(path: &Path) -> Result<Vec<(PathBuf, [u8; 32])>> {
+    use sha2::{Digest, Sha256};
+    use std::os::unix::ffi::OsStrExt;
+    let metadata = fs::symlink_metadata(path).or_cannot(|| format!("read {}", path.display()))?;
+    if metadata.is_dir() {
+        let mut all = Vec::new();
+        for name in names(path)? {
+            all.extend(digest_tree(&path.join(name))?);
+        }
+        return Ok(all);
+    }
+    if metadata.is_symlink() {
+        let target = fs::read_link(path).or_cannot(|| format!("read {}", path.display()))?;
+        return Ok(vec![(path.into(), Sha256::digest(target.as_os_str().as_bytes()).into())]);
+    }
+    if metadata.is_file() { Ok(vec![(path.into(), digest(path)?)]) } else { Ok(Vec::new()) }
+}

@@ -4,5 +4,10 @@
 //! a half-written file there, never touches an earlier result before the new one is complete.
 
 pub mod artifact;
+pub mod licence;
+pub mod manifest;
+mod staging;
 
 pub use artifact::{Artifact, ArtifactWriter};
+pub use manifest::Manifest;
+pub use staging::Staging;

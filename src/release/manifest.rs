@@ -1,0 +1,176 @@
+//! `manifest.json`: what the release is, what is in it and where that came from.
+//!
+//! In: plan, packages, actions, artifacts. Out: JSON, the same for the same build: no time, no host, no path of the
+//! build. Never holds a secret.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::error::{Error, Exit, Result};
+use crate::host::file;
+use crate::package::{PackageSet, ReleaseFile};
+use crate::plan::{Plan, Repository, ScrubPlan, UpdateStack, Warning};
+use crate::release::{Artifact, artifact::hex};
+use crate::scrub::Action;
+
+/// Version of the manifest's form; it grows by one when a field changes its meaning.
+const SCHEMA: u32 = 1;
+
+/// See the module.
+#[derive(Clone, Debug, Serialize)]
+pub struct Manifest {
+    schema: u32,
+    tool: String,
+    name: String,
+    version: String,
+    arch: String,
+    profiles: Vec<String>,
+    /// Seconds since 1970; no time stamp in the image is newer.
+    epoch: i64,
+    seed: String,
+    description: DescriptionDigest,
+    update_stack: UpdateStack,
+    repositories: Vec<RepositoryRecord>,
+    packages: Vec<PackageRecord>,
+    scrub: ScrubRecord,
+    warnings: Vec<String>,
+    artifacts: Vec<Artifact>,
+}
+
+/// SHA-256 of the description's file, and of every file beside it that went into the image.
+#[derive(Clone, Debug, Serialize)]
+pub struct DescriptionDigest {
+    /// File name of the description.
+    pub file: String,
+    /// SHA-256 of the description's file.
+    pub sha256: String,
+    /// Inputs beside it by path relative to the description's folder.
+    pub inputs: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct RepositoryRecord {
+    alias: String,
+    source: String,
+    releases: Vec<ReleaseFile>,
+}
+
+/// A package as it is in the image.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct PackageRecord {
+    /// Binary package name.
+    pub name: String,
+    /// Full version.
+    pub version: String,
+    /// Architecture.
+    pub arch: String,
+    /// SHA-256 of the archive that was installed; `None` for a package that a script put there.
+    pub sha256: Option<String>,
+    /// Source package and version.
+    pub source: Option<String>,
+    /// Licences, where the package says it in machine-readable form.
+    pub licence: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct ScrubRecord {
+    plan: ScrubPlan,
+    actions: Vec<Action>,
+}
+
+/// What a manifest is put together from.
+#[derive(Clone, Debug)]
+pub struct Parts<'a> {
+    /// The plan that was carried out.
+    pub plan: &'a Plan,
+    /// The image's date in seconds since 1970.
+    pub epoch: i64,
+    /// Digests of what the user wrote.
+    pub description: DescriptionDigest,
+    /// What was resolved.
+    pub packages: &'a PackageSet,
+    /// What is in the finished image, sorted by name.
+    pub installed: Vec<PackageRecord>,
+    /// What the scrub did.
+    pub actions: &'a [Action],
+    /// What the user was warned of.
+    pub warnings: &'a [Warning],
+    /// The files of the release.
+    pub artifacts: Vec<Artifact>,
+}
+
+impl Manifest {
+    /// Puts together what the stages know.
+    pub fn new(parts: Parts<'_>) -> Manifest {
+        let Parts { plan, epoch, description, packages, installed, actions, warnings, artifacts } = parts;
+        let repositories = plan.repositories.iter().map(|repository| record(repository, packages)).collect();
+        Manifest {
+            schema: SCHEMA,
+            tool: concat!("ingot ", env!("CARGO_PKG_VERSION")).into(),
+            name: plan.image.name.clone(),
+            version: plan.image.version.clone(),
+            arch: plan.image.arch.clone(),
+            profiles: plan.profiles.clone(),
+            epoch,
+            seed: plan.seed.to_string(),
+            description,
+            update_stack: plan.update_stack,
+            repositories,
+            packages: installed,
+            scrub: ScrubRecord { plan: plan.scrub.clone(), actions: actions.to_vec() },
+            warnings: warnings.iter().map(|warning| warning.text.clone()).collect(),
+            artifacts,
+        }
+    }
+
+    /// The files of the release.
+    pub fn artifacts(&self) -> &[Artifact] {
+        &self.artifacts
+    }
+
+    /// Writes `manifest.json`, `STEM.packages` and one `FILE.sha256` per artifact into `folder`.
+    pub fn write(&self, folder: &Path, stem: &str) -> Result<()> {
+        let json = serde_json::to_vec_pretty(self)
+            .map_err(|error| Error::cannot(Exit::Bug, "write manifest.json").because(error))?;
+        file::write(&folder.join("manifest.json"), &[json, b"\n".to_vec()].concat())?;
+        // KIWI's lines for Debian packages: name|epoch|version|release|arch|disturl|license.
+        let lines = self
+            .packages
+            .iter()
+            .map(|package| format!("{}|None|{}|None|{}|None|None\n", package.name, package.version, package.arch));
+        file::write(&folder.join(format!("{stem}.packages")), lines.collect::<String>().as_bytes())?;
+        for artifact in &self.artifacts {
+            let line = format!("{}  {}\n", artifact.sha256, artifact.name);
+            file::write(&folder.join(format!("{}.sha256", artifact.name)), line.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+fn record(repository: &Repository, packages: &PackageSet) -> RepositoryRecord {
+    let releases = packages.releases.iter().filter(|release| release.repository == repository.alias);
+    RepositoryRecord {
+        alias: repository.alias.clone(),
+        source: repository.source.clone(),
+        releases: releases.cloned().collect(),
+    }
+}
+
+/// Digests of a description's file and of the inputs beside it (folders are walked, names in byte order).
+pub fn digest_description(description_file: &Path, inputs: &[std::path::PathBuf]) -> Result<DescriptionDigest> {
+    let folder = description_file.parent().unwrap_or(Path::new("/"));
+    let mut digests = BTreeMap::new();
+    for input in inputs {
+        for (path, sha256) in file::digest_tree(input)? {
+            let shown = path.strip_prefix(folder).unwrap_or(&path);
+            digests.insert(shown.to_string_lossy().into_owned(), hex(&sha256));
+        }
+    }
+    Ok(DescriptionDigest {
+        file: description_file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        sha256: hex(&file::digest(description_file)?),
+        inputs: digests,
+    })
+}
