@@ -410,6 +410,8 @@ pub enum Output {
 /// A disk.
 #[derive(Clone, Debug, Serialize)]
 pub struct DiskPlan {
+    /// Architecture as `uname -m` says it: it decides the root partition's type and GRUB's platforms.
+    pub arch: String,
     /// GPT or MBR.
     pub table: PartitionTable,
     /// GPT disk GUID; for MBR its first four bytes are the disk signature.
@@ -570,8 +572,22 @@ pub struct BootPlan {
     pub serial: Option<String>,
     /// `kernelcmdline`, verbatim.
     pub command_line: String,
+    /// Whether an initrd is made (`initrd_system`).
+    pub initrd: Initrd,
     /// `<bootloader>` with `name="none"`-like choices never get here: grub2 is the only loader of this version.
     pub title: String,
+}
+
+/// `initrd_system`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Initrd {
+    /// With whichever of initramfs-tools and dracut the image has; neither is an error.
+    Automatic,
+    /// `dracut`: with dracut, which the image must have.
+    Dracut,
+    /// `none`: the kernel mounts the root filesystem itself.
+    None,
 }
 
 /// GRUB's `timeout_style`.
