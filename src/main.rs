@@ -1,3 +1,12 @@
 //! argv in, exit code out.
 
-fn main() {}
+use std::process::ExitCode;
+
+use ingot::cli;
+
+fn main() -> ExitCode {
+    match cli::parse(std::env::args_os()) {
+        Ok(line) => ExitCode::from(cli::run(line)),
+        Err(code) => ExitCode::from(code),
+    }
+}

@@ -1,1 +1,356 @@
-//! The command line: types and the printing of results; no logic of a stage.
+//! The command line: what can be typed, and the printing of results.
+//!
+//! In: argv and the environment, which enter ingot here and nowhere else. Out: an exit code. Never holds logic of a stage.
+
+pub mod manual;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::error::{Error, Exit, Result};
+use crate::plan::{Choices, NetworkForScripts, UpdateStack};
+use crate::report::Verbosity;
+
+/// Everything that can be typed.
+#[derive(Debug, Parser)]
+#[command(name = "ingot", version, about = "Casts golden images from KIWI descriptions", help_template = HELP)]
+#[command(disable_help_subcommand = true, arg_required_else_help = true, max_term_width = 100)]
+pub struct CommandLine {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Clap cannot group subcommands, so the groups are written here; a test holds that none is missing.
+const HELP: &str = "\
+{name} {version}: casts golden images from KIWI descriptions
+
+{usage-heading} {usage}
+
+Look at a description
+  check       Load, validate and resolve it: every problem at once
+  plan        Show what would be done; nothing is touched
+
+Build
+  build       Cast the image into a folder that appears whole or not at all
+
+Check the result
+  boot        Start a disk in QEMU and wait for a text on its console
+  audit       Read an artifact back and report what a golden image must not carry
+
+Housekeeping
+  completions Print completions for a shell
+  manual      Write the man pages into a folder
+
+{options}
+
+Exit codes: 0 ok, 1 findings, 64 usage, 65 description, 66 input missing, 69 host lacks something, 70 bug,
+73 cannot create output, 74 I/O, 75 temporary (retry), 76 signature or hash, 77 permission, 78 configuration.
+";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Load a description, validate it and resolve it into plans: every problem at once, with file, line and column
+    #[command(
+        after_help = "Examples:\n  ingot check descriptions/debian-minimal\n  ingot check image.kiwi --profile Disk"
+    )]
+    Check(CheckArguments),
+    /// Show what would be done; nothing is touched
+    #[command(
+        after_help = "Examples:\n  ingot plan descriptions/debian-minimal --profile Disk\n  ingot plan image/ --type docker --json | jq .packages"
+    )]
+    Plan(PlanArguments),
+    /// Cast the image into a folder that appears whole or not at all
+    #[command(
+        after_help = "Examples:\n  ingot build descriptions/debian-minimal --target-dir out\n  SOURCE_DATE_EPOCH=1700000000 ingot build image/ --profile Container --target-dir out --mirror debian=file:///srv/debian"
+    )]
+    Build(Box<BuildArguments>),
+    /// Start a disk in QEMU and wait for a text on its serial console; interactive without --expect
+    #[command(
+        after_help = "Examples:\n  ingot boot out/debian-minimal.x86_64-1.0.0.qcow2 --expect login:\n  ingot boot disk.raw --firmware uefi"
+    )]
+    Boot(BootArguments),
+    /// Read a packed disk or container back and report what a golden image must not carry
+    #[command(
+        after_help = "Examples:\n  ingot audit out/debian-minimal.x86_64-1.0.0.qcow2\n  ingot audit image.oci.tar"
+    )]
+    Audit(AuditArguments),
+    /// Print completions for a shell
+    #[command(
+        after_help = "Examples:\n  ingot completions bash > /etc/bash_completion.d/ingot\n  ingot completions fish"
+    )]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages into a folder
+    #[command(after_help = "Examples:\n  ingot manual /usr/share/man/man1\n  ingot manual . && man ./ingot-build.1")]
+    Manual {
+        /// Where to
+        folder: PathBuf,
+    },
+}
+
+/// What to build: a description and the choices it leaves open.
+#[derive(Debug, Args)]
+pub struct Selection {
+    /// A folder with config.xml or *.kiwi, or such a file
+    #[arg(value_name = "DESCRIPTION")]
+    pub description: PathBuf,
+    /// Select a profile (repeat for several); default: those that the description imports
+    #[arg(short, long = "profile", value_name = "NAME")]
+    pub profiles: Vec<String>,
+    /// Select an image type
+    #[arg(short = 't', long = "type", value_name = "TYPE")]
+    pub image_type: Option<String>,
+    /// With or without a package manager in the image; default: as the description says
+    #[arg(long, value_name = "kept|none")]
+    pub update_stack: Option<UpdateStackChoice>,
+    /// Switch a scrub rule off by name (repeat for several); the manifest records it
+    #[arg(long, value_name = "RULE")]
+    pub scrub_except: Vec<String>,
+    /// Let the description's scripts use the host's network
+    #[arg(long)]
+    pub network_for_scripts: bool,
+    /// The image's date in seconds since 1970; default: the newest signed Release file's
+    #[arg(long, env = "SOURCE_DATE_EPOCH", value_name = "SECONDS", value_parser = parse_epoch)]
+    pub source_date_epoch: Option<i64>,
+}
+
+impl Selection {
+    /// As the plan wants it.
+    pub fn choices(&self) -> Choices {
+        Choices {
+            profiles: self.profiles.clone(),
+            image_type: self.image_type.clone(),
+            arch: std::env::consts::ARCH.into(),
+            source_date_epoch: self.source_date_epoch,
+            update_stack: self.update_stack.map(|choice| match choice {
+                UpdateStackChoice::Kept => UpdateStack::Kept,
+                UpdateStackChoice::None => UpdateStack::None,
+            }),
+            scrub_except: self.scrub_except.clone(),
+            network_for_scripts: match self.network_for_scripts {
+                true => NetworkForScripts::Host,
+                false => NetworkForScripts::None,
+            },
+        }
+    }
+}
+
+fn parse_epoch(text: &str) -> std::result::Result<i64, String> {
+    let latest = 253_402_300_799; // the end of the year 9999
+    match text.parse::<i64>() {
+        Ok(seconds) if (0..=latest).contains(&seconds) => Ok(seconds),
+        Ok(_) => Err("a date between 1970 and 9999 is needed, in seconds since 1970".into()),
+        Err(_) => Err("a whole number of seconds since 1970 is needed".into()),
+    }
+}
+
+/// `--update-stack`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum UpdateStackChoice {
+    /// A normal system with working, signed sources
+    Kept,
+    /// No package manager in the image
+    None,
+}
+
+/// `ingot check`.
+#[derive(Debug, Args)]
+pub struct CheckArguments {
+    /// What to check.
+    #[command(flatten)]
+    pub selection: Selection,
+}
+
+/// `ingot plan`.
+#[derive(Debug, Args)]
+pub struct PlanArguments {
+    /// What to plan.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Print the plan as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ingot build`.
+#[derive(Debug, Args)]
+pub struct BuildArguments {
+    /// What to build.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Where the result appears
+    #[arg(short = 'o', long, value_name = "DIR")]
+    pub target_dir: PathBuf,
+    /// Where mirror://NAME is (repeat for several); default: mirrors.toml, else the host's apt sources
+    #[arg(long = "mirror", value_name = "NAME=URL")]
+    pub mirrors: Vec<String>,
+    /// Downloaded packages are kept here; default: /var/cache/ingot for root, else ~/.cache/ingot
+    #[arg(long, value_name = "DIR", env = "INGOT_CACHE_DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// Neither read nor write the cache
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Where the tree is built
+    #[arg(long, value_enum, default_value = "loop")]
+    pub workspace: WorkspaceChoice,
+    /// Scratch space for the tree and disks
+    #[arg(long, value_name = "DIR", env = "INGOT_WORK_DIR", default_value = "/var/tmp")]
+    pub work_dir: PathBuf,
+    /// Who unpacks packages
+    #[arg(long, value_enum, default_value = "dpkg")]
+    pub unpacker: UnpackerChoice,
+    /// Write what happens to FILE as JSON lines
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
+    /// Show errors only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Show every line of every program
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Keep the tree in the target folder as NAME.root, also when the build fails
+    #[arg(long)]
+    pub keep_root: bool,
+    /// For ~/.config and ~/.cache.
+    #[arg(long, env = "HOME", hide = true)]
+    pub home: Option<PathBuf>,
+    /// For mirrors.toml.
+    #[arg(long, env = "XDG_CONFIG_HOME", hide = true)]
+    pub config_home: Option<PathBuf>,
+    /// For the cache.
+    #[arg(long, env = "XDG_CACHE_HOME", hide = true)]
+    pub cache_home: Option<PathBuf>,
+}
+
+impl BuildArguments {
+    /// How much to show.
+    pub fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Everything,
+            _ => Verbosity::Steps,
+        }
+    }
+}
+
+/// `--workspace`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WorkspaceChoice {
+    /// A scratch filesystem on a loop device
+    Loop,
+    /// A plain folder
+    Folder,
+}
+
+/// `--unpacker`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum UnpackerChoice {
+    /// The real dpkg, package by package
+    Dpkg,
+}
+
+/// `ingot boot`.
+#[derive(Debug, Args)]
+pub struct BootArguments {
+    /// A disk image: raw or qcow2; it is not changed
+    #[arg(value_name = "IMAGE")]
+    pub image: PathBuf,
+    /// Which firmware starts it
+    #[arg(long, value_enum, default_value = "bios")]
+    pub firmware: FirmwareChoice,
+    /// Wait until this text appears on the serial console
+    #[arg(long, value_name = "TEXT")]
+    pub expect: Option<String>,
+    /// Give up after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub timeout: u64,
+    /// How the processor is provided; tcg works everywhere
+    #[arg(long, value_enum, default_value = "tcg")]
+    pub accel: AccelerationChoice,
+    /// Memory of the machine in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    pub memory: u64,
+}
+
+/// `--firmware`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FirmwareChoice {
+    /// SeaBIOS
+    Bios,
+    /// OVMF
+    Uefi,
+}
+
+/// `--accel`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AccelerationChoice {
+    /// Software emulation
+    Tcg,
+    /// The kernel's virtual machines
+    Kvm,
+}
+
+/// `ingot audit`.
+#[derive(Debug, Args)]
+pub struct AuditArguments {
+    /// A raw disk, qcow2, docker archive, OCI layout or root tarball
+    #[arg(value_name = "ARTIFACT")]
+    pub artifact: PathBuf,
+    /// Scratch space for what has to be unpacked
+    #[arg(long, value_name = "DIR", env = "INGOT_WORK_DIR", default_value = "/var/tmp")]
+    pub work_dir: PathBuf,
+}
+
+/// Parses argv. `Err` holds the exit code when there is nothing more to do: help and version are 0, mistakes 64.
+pub fn parse(argv: impl IntoIterator<Item = OsString>) -> std::result::Result<CommandLine, u8> {
+    CommandLine::try_parse_from(argv).map_err(|error| {
+        let _ = error.print();
+        if error.use_stderr() { Exit::Usage.code() } else { 0 }
+    })
+}
+
+/// Carries a command out; whatever goes wrong is printed here, once.
+pub fn run(line: CommandLine) -> u8 {
+    let done: Result<u8> = match line.command {
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Manual { folder } => manual::write(&folder),
+        _ => Err(Error::cannot(Exit::Bug, "run this command")),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("{}", error.text());
+        error.exit().code()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_help_names_every_command_and_fits_one_screen() {
+        let mut command = CommandLine::command();
+        command.build();
+        let help = command.clone().render_help().to_string();
+        for subcommand in command.get_subcommands() {
+            assert!(help.contains(&format!("\n  {} ", subcommand.get_name())), "{} is missing", subcommand.get_name());
+            let examples = subcommand.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert_eq!(examples.matches("\n  ").count(), 2, "{} needs two examples", subcommand.get_name());
+        }
+        assert!(help.lines().count() <= 36, "{}", help.lines().count());
+    }
+
+    #[test]
+    fn a_date_is_checked() {
+        assert_eq!(parse_epoch("1700000000"), Ok(1_700_000_000));
+        assert!(
+            parse_epoch("-1").is_err() && parse_epoch("tomorrow").is_err() && parse_epoch("99999999999999").is_err()
+        );
+    }
+}

@@ -1,0 +1,182 @@
+//! `ingot build`: the frame around the recipe.
+//!
+//! In: the arguments. Out: a published release, or an error and a log. The recipe runs in namespaces of its own; what
+//! it left in the staging folder becomes visible only here, when nothing of the build is alive any more.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{BuildArguments, WorkspaceChoice};
+use crate::bytes::Bytes;
+use crate::error::{Error, Exit, Result};
+use crate::host::{self, file};
+use crate::package::Mirrors;
+use crate::pipeline::{self, Order};
+use crate::plan::{Output, Plan};
+use crate::release::Staging;
+use crate::release::manifest::digest_description;
+use crate::report::{Reporter, Verbosity};
+use crate::root::WorkspaceKind;
+use crate::scrub::BuildHost;
+use crate::{description, plan};
+
+/// Loads, plans, casts and publishes.
+pub fn run(arguments: BuildArguments) -> Result<u8> {
+    let description = description::load(&arguments.selection.description)?;
+    let plan = plan::make(&description, &arguments.selection.choices())?;
+    let staging = Staging::begin(&arguments.target_dir)?;
+    let log = format!("{}.log", plan.image.stem());
+    let order = order(&arguments, &plan, &staging)?;
+    let build = Build { plan: &plan, order: &order, arguments: &arguments, staging: &staging, log: &log };
+    let code = host::namespace::isolated(|| build.in_namespace())?;
+    if code != 0 {
+        build.keep_log_of_failure()?;
+        return Ok(code);
+    }
+    let manifest = file::read(&staging.folder().join("manifest.json"))?;
+    let target = staging.publish()?;
+    finished(&arguments, &plan, &target, &manifest)
+}
+
+fn order(arguments: &BuildArguments, plan: &Plan, staging: &Staging) -> Result<Order> {
+    let home = arguments.home.clone().unwrap_or_else(|| PathBuf::from("/"));
+    let config_home = arguments.config_home.clone().unwrap_or_else(|| home.join(".config"));
+    let cache_home = arguments.cache_home.clone().unwrap_or_else(|| home.join(".cache"));
+    let cache_dir = match (&arguments.cache_dir, arguments.no_cache) {
+        (_, true) => staging.folder().join(".cache"),
+        (Some(folder), _) => folder.clone(),
+        (None, _) if host::is_root() => "/var/cache/ingot".into(),
+        (None, _) => cache_home.join("ingot"),
+    };
+    let cache_dir = file::absolute(&cache_dir)?;
+    file::create_folders(&cache_dir)?;
+    file::check_writable(&cache_dir)?;
+    let work_dir = file::canonical(&arguments.work_dir)?;
+    file::check_writable(&work_dir)?;
+    let mut inputs: Vec<PathBuf> = plan.inputs();
+    inputs.sort();
+    Ok(Order {
+        folder: staging.folder().to_path_buf(),
+        workspace: match arguments.workspace {
+            WorkspaceChoice::Loop => WorkspaceKind::Loop,
+            WorkspaceChoice::Folder => WorkspaceKind::Folder,
+        },
+        cache_dir,
+        mirrors: Mirrors::new(&arguments.mirrors, &config_home.join("ingot/mirrors.toml"))?,
+        keep_root: arguments.keep_root.then(|| staging.folder().join(format!("{}.root", plan.image.name))),
+        build_host: BuildHost::of_this_machine(&work_dir)?,
+        description: digest_description(&plan.description_file, &inputs)?,
+        work_dir,
+    })
+}
+
+/// One build, as both sides of the fork see it.
+struct Build<'a> {
+    plan: &'a Plan,
+    order: &'a Order,
+    arguments: &'a BuildArguments,
+    staging: &'a Staging,
+    log: &'a str,
+}
+
+impl Build<'_> {
+    /// Where the log is after a failure.
+    fn log_of_failure(&self) -> PathBuf {
+        self.staging.target().join(format!("{}.failed.log", self.plan.image.stem()))
+    }
+
+    /// The child's side: cast, and print what went wrong.
+    fn in_namespace(&self) -> u8 {
+        let reporter = match self.reporter() {
+            Ok(reporter) => reporter,
+            Err(error) => return print(&error),
+        };
+        reporter.say(&self.title());
+        self.plan.warnings.iter().for_each(|warning| reporter.warn(warning.clone()));
+        match pipeline::cast(self.plan, self.order, &reporter) {
+            Ok(_) => 0,
+            Err(error) => {
+                let error = error.log(self.log_of_failure());
+                reporter.failed(&error);
+                print(&error)
+            }
+        }
+    }
+
+    fn reporter(&self) -> Result<Reporter> {
+        let events = self.arguments.events.as_deref().map(file::create).transpose()?;
+        let reporter = Reporter::new(self.arguments.verbosity(), events, since_1970);
+        let log = file::create(&self.order.folder.join(self.log))?;
+        reporter.log_to(&self.log_of_failure(), log);
+        Ok(reporter)
+    }
+
+    fn title(&self) -> String {
+        let plan = self.plan;
+        let kind = match &plan.output {
+            Output::Disk(disk) => {
+                let yes = |support| support != plan::Support::No;
+                let firmware = [("bios", disk.firmware.bios), ("uefi", disk.firmware.uefi)];
+                let names: Vec<_> = firmware.iter().filter(|(_, support)| yes(*support)).map(|(name, _)| *name).collect();
+                format!("disk, {}", names.join("+"))
+            }
+            Output::Container(_) => "container".into(),
+            Output::RootTarball => "root tarball".into(),
+        };
+        let profiles = if plan.profiles.is_empty() { String::new() } else { format!(" ({})", plan.profiles.join(", ")) };
+        format!("{:>14}  {} {}{profiles}: {kind}", "description", plan.image.name, plan.image.version)
+    }
+
+    /// The parent's side after a failure: the log is all that stays.
+    fn keep_log_of_failure(&self) -> Result<()> {
+        let log = self.order.folder.join(self.log);
+        if file::is_file(&log) {
+            file::create_folders(self.staging.target())?;
+            file::copy(&log, &self.log_of_failure())?;
+        }
+        Ok(())
+    }
+}
+
+fn print(error: &Error) -> u8 {
+    eprintln!("{}", error.text());
+    error.exit().code()
+}
+
+#[allow(clippy::disallowed_methods)] // Time for the events' stamps enters here; nothing of it reaches the image.
+fn since_1970() -> Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Says what there is now, to the person and to whoever reads the events.
+fn finished(arguments: &BuildArguments, plan: &Plan, target: &Path, manifest: &[u8]) -> Result<u8> {
+    let bad = |error: serde_json::Error| Error::cannot(Exit::Bug, "read manifest.json").because(error);
+    let mut manifest: Value = serde_json::from_slice(manifest).map_err(bad)?;
+    let artifacts = manifest["artifacts"].take();
+    let path = |artifact: &Value| target.join(artifact["name"].as_str().unwrap_or_default());
+    if let Some(events) = &arguments.events {
+        let reporter = Reporter::new(Verbosity::Quiet, Some(file::append(events)?), since_1970);
+        let list: Vec<Value> = artifacts
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|artifact| json!({"path": path(artifact), "sha256": artifact["sha256"], "size": artifact["size"]}))
+            .collect();
+        reporter.event(json!({"step": "release", "event": "finished", "artifacts": list}));
+    }
+    for artifact in artifacts.as_array().into_iter().flatten() {
+        println!("{}", path(artifact).display());
+        if arguments.verbosity() != Verbosity::Quiet {
+            let size = Bytes(artifact["size"].as_u64().unwrap_or_default());
+            eprintln!("{:>14}  {size}, sha256:{}", "", artifact["sha256"].as_str().unwrap_or_default());
+        }
+    }
+    if arguments.verbosity() != Verbosity::Quiet
+        && let (Output::Disk(_), Some(last)) = (&plan.output, artifacts.as_array().and_then(|all| all.last()))
+    {
+        eprintln!("next: ingot boot {}", path(last).display());
+    }
+    Ok(0)
+}
