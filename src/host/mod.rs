@@ -12,3 +12,4 @@ pub mod namespace;
 pub mod program;
 pub mod rooted;
 pub mod sandbox;
+pub mod untar;

@@ -200,7 +200,7 @@ impl Rooted {
         &self.path
     }
 
-    fn resolve(&self, path: &RootPath, flags: OFlags, mode: Mode) -> rustix::io::Result<OwnedFd> {
+    pub(super) fn resolve(&self, path: &RootPath, flags: OFlags, mode: Mode) -> rustix::io::Result<OwnedFd> {
         let relative = if path.relative().is_empty() { b".".as_slice() } else { path.relative() };
         let relative = OsStr::from_bytes(relative);
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -214,7 +214,7 @@ impl Rooted {
     }
 
     /// The folder that holds `path`, symlinks in it followed inside the tree.
-    fn parent(&self, path: &RootPath) -> rustix::io::Result<OwnedFd> {
+    pub(super) fn parent(&self, path: &RootPath) -> rustix::io::Result<OwnedFd> {
         self.resolve(&path.parent(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())
     }
 
