@@ -3,6 +3,8 @@
 //! In: the [`Plan`](crate::plan::Plan)'s repositories and names. Out: a [`PackageSet`], every archive in the
 //! content-addressed store; later, their files in a tree. Never touches the host's own package database.
 
+pub mod unpack;
+
 use std::path::PathBuf;
 
 use serde::Serialize;
