@@ -9,8 +9,18 @@
 //! without saying so.
 #![allow(dead_code, unused_macros, unused_imports)]
 
+pub mod image;
+pub mod leaks;
+mod packages;
+pub mod server;
+pub mod world;
+
+use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
 
 /// Says that a test is skipped, and why: `skipped: TEST: REASON` on stderr and in the file that `INGOT_TEST_SKIPS`
 /// names, which `scripts/test` prints. With `CI=true` a skip fails the run, unless its reason starts with
@@ -20,7 +30,7 @@ pub fn skipped(reason: &str) {
     let line = format!("skipped: {test}: {}", reason.replace('\n', " "));
     eprintln!("{line}");
     if let Some(path) = std::env::var_os("INGOT_TEST_SKIPS") {
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(&path);
+        let file = fs::OpenOptions::new().append(true).create(true).open(&path);
         let written = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
         written.unwrap_or_else(|error| panic!("cannot append to {}: {error}", path.display()));
     }
@@ -60,4 +70,28 @@ pub fn is_root() -> bool {
 pub fn program(name: &str) -> Option<PathBuf> {
     let folders = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
     folders.iter().map(|folder| PathBuf::from(folder).join(name)).find(|path| path.is_file())
+}
+
+/// Where tests put what may stay between runs: a folder in cargo's target folder.
+pub fn scratch_root() -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// A folder of this test alone, gone when dropped.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("test-").tempdir_in(scratch_root()).unwrap()
+}
+
+/// The tests that look at the whole host (mounts, loop devices) take turns, in this process and across processes.
+pub fn turn() -> Turn {
+    let file = fs::File::create(scratch_root().join("turn.lock")).unwrap();
+    rustix::fs::flock(file.as_fd(), FlockOperation::LockExclusive).unwrap();
+    Turn { _file: file }
+}
+
+/// It is this test's turn until this is dropped.
+pub struct Turn {
+    _file: fs::File,
 }

@@ -1,0 +1,126 @@
+//! What a build could leave behind on the host: mounts, loop devices, processes, device nodes, work folders.
+//!
+//! In: the host before and after. Out: a panic that lists what is new. Never cleans up.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::getpid;
+
+/// The state of the host at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    mounts: BTreeSet<String>,
+    loops: Vec<String>,
+    processes: BTreeSet<String>,
+    devices: BTreeSet<String>,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Host {
+    /// Looks. `watched` are folders in which nothing may appear.
+    ///
+    /// From the first call on, orphans of this process's children become its own children, so that a process which
+    /// outlives its build is found whatever it did to its session, its name or its environment.
+    pub fn look(watched: &[&Path]) -> Host {
+        rustix::process::set_child_subreaper(Some(getpid())).unwrap();
+        Host {
+            mounts: mounts(),
+            loops: loops(),
+            processes: descendants(),
+            devices: devices(),
+            folders: watched.iter().flat_map(|folder| entries(folder)).collect(),
+        }
+    }
+
+    /// Panics where something is on the host that was not there before. What the kernel still is taking down after
+    /// a kill gets three seconds.
+    #[track_caller]
+    pub fn assert_nothing_left(&self, watched: &[&Path]) {
+        let deadline = Instant::now() + Duration::from_secs(3);
+        loop {
+            let now = Host::look(watched);
+            let left = self.left(&now);
+            if left.is_empty() {
+                return;
+            }
+            if Instant::now() > deadline {
+                panic!("the build left on the host:\n{}", left.join("\n"));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn left(&self, now: &Host) -> Vec<String> {
+        let mut left = Vec::new();
+        left.extend(now.mounts.difference(&self.mounts).map(|line| format!("mount: {line}")));
+        left.extend(self.mounts.difference(&now.mounts).map(|line| format!("mount that is gone: {line}")));
+        // By count and inode: the path of a loop device whose mount namespace is gone lies.
+        if now.loops != self.loops {
+            left.push(format!("loop devices: {:?}, before: {:?}", now.loops, self.loops));
+        }
+        left.extend(now.processes.difference(&self.processes).map(|line| format!("process: {line}")));
+        left.extend(now.devices.difference(&self.devices).map(|name| format!("device node: {name}")));
+        left.extend(self.devices.difference(&now.devices).map(|name| format!("device node that is gone: {name}")));
+        left.extend(now.folders.difference(&self.folders).map(|path| format!("file: {}", path.display())));
+        left
+    }
+}
+
+/// Mounts without their numbers, which the kernel gives anew.
+fn mounts() -> BTreeSet<String> {
+    let text = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    text.lines().map(|line| line.split(' ').skip(2).collect::<Vec<_>>().join(" ")).collect()
+}
+
+fn loops() -> Vec<String> {
+    let output = Command::new("losetup").args(["-nl", "--raw", "-O", "BACK-INO,BACK-MAJ:MIN"]).output().unwrap();
+    let mut loops: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_string).collect();
+    loops.sort();
+    loops
+}
+
+fn devices() -> BTreeSet<String> {
+    // The kernel makes a node for each loop device it ever had, and keeps it.
+    entries(Path::new("/dev"))
+        .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+        .filter(|name| !name.starts_with("loop"))
+        .collect()
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+/// Living descendants of this process, as `pid command`.
+fn descendants() -> BTreeSet<String> {
+    let mut parents = Vec::new();
+    for path in entries(Path::new("/proc")) {
+        let Some(pid) = path.file_name().and_then(|name| name.to_str()?.parse::<i32>().ok()) else { continue };
+        let Ok(stat) = fs::read_to_string(path.join("stat")) else { continue };
+        // `pid (command) state ppid ...`; the command may hold anything (proc(5)).
+        let Some((head, tail)) = stat.rsplit_once(')') else { continue };
+        let mut words = tail.split_whitespace();
+        let (state, parent) = (words.next().unwrap_or("Z"), words.next().and_then(|word| word.parse::<i32>().ok()));
+        if state != "Z" {
+            parents.push((pid, parent.unwrap_or(0), format!("{head})")));
+        }
+    }
+    let mut family = BTreeSet::from([getpid().as_raw_nonzero().get()]);
+    loop {
+        let before = family.len();
+        for (pid, parent, _) in &parents {
+            if family.contains(parent) {
+                family.insert(*pid);
+            }
+        }
+        if family.len() == before {
+            break;
+        }
+    }
+    family.remove(&getpid().as_raw_nonzero().get());
+    parents.into_iter().filter(|(pid, _, _)| family.contains(pid)).map(|(_, _, name)| name).collect()
+}
