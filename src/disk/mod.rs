@@ -3,6 +3,10 @@
 //! In: a [`ScrubbedTree`](crate::scrub::ScrubbedTree) and a [`DiskPlan`](crate::plan::DiskPlan). Out: a [`RawDisk`].
 //! Never attaches a partitioned loop device, never touches the host's firmware or boot loader.
 
+pub mod gpt;
+pub mod mbr;
+pub mod table;
+
 use std::path::{Path, PathBuf};
 
 use crate::bytes::Bytes;
