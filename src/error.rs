@@ -93,6 +93,15 @@ impl fmt::Display for Place {
     }
 }
 
+/// Something that is accepted and not done, or should be known, by name.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Warning {
+    /// One sentence.
+    pub text: String,
+    /// Where it stands, if it is about the description.
+    pub place: Option<Place>,
+}
+
 /// One failure: `cannot <verb> <object>`, why, where, and one hint.
 #[derive(Clone, Debug)]
 pub struct Error {

@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::error::Error;
-use crate::plan::Warning;
+use crate::error::{Error, Warning};
 
 /// How much is shown on stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::bytes::Bytes;
 use crate::error::Place;
+pub use crate::error::Warning;
 pub use identity::{Seed, Uuid};
 
 /// What the user chose on the command line, beside the description itself.
@@ -687,13 +688,4 @@ pub enum ContainerArchive {
     Docker,
     /// An OCI image layout: NAME.oci.tar.
     Oci,
-}
-
-/// Something that is accepted and not done, or should be known, by name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Warning {
-    /// One sentence.
-    pub text: String,
-    /// Where it stands, if it is about the description.
-    pub place: Option<Place>,
 }

@@ -21,6 +21,7 @@ pub struct Package {
     fields: Vec<(&'static str, String)>,
     compression: &'static str,
     folder: PathBuf,
+    modes: Vec<(PathBuf, u32)>,
 }
 
 impl Package {
@@ -28,7 +29,7 @@ impl Package {
         let folder = scratch.join(name);
         fs::create_dir_all(folder.join("DEBIAN")).unwrap();
         let fields = vec![("Section", "misc".to_string()), ("Priority", "optional".to_string())];
-        Package { name, version: "1.0-1", arch: "amd64", fields, compression: "gzip", folder }
+        Package { name, version: "1.0-1", arch: "amd64", fields, compression: "gzip", folder, modes: Vec::new() }
     }
 
     fn version(mut self, version: &'static str) -> Package {
@@ -76,17 +77,17 @@ impl Package {
         self.bytes(path, content.as_bytes(), 0o644)
     }
 
-    fn bytes(self, path: &str, content: &[u8], mode: u32) -> Package {
+    fn bytes(mut self, path: &str, content: &[u8], mode: u32) -> Package {
         let target = self.at(path);
         fs::write(&target, content).unwrap();
-        fs::set_permissions(target, fs::Permissions::from_mode(mode)).unwrap();
+        self.modes.push((target, mode));
         self
     }
 
-    fn folder(self, path: &str, mode: u32) -> Package {
+    fn folder(mut self, path: &str, mode: u32) -> Package {
         let target = self.folder.join(path);
         fs::create_dir_all(&target).unwrap();
-        fs::set_permissions(target, fs::Permissions::from_mode(mode)).unwrap();
+        self.modes.push((target, mode));
         self
     }
 
@@ -124,13 +125,12 @@ impl Package {
         self
     }
 
-    fn host_file(self, host: &mut Host, path: &str) -> Package {
+    fn host_file(mut self, host: &mut Host, path: &str) -> Package {
         let source = host.find(path).unwrap_or_else(|| panic!("the tiny world needs {path} of this host"));
         let target = self.at(&below_usr(&source));
         let real = fs::canonicalize(&source).unwrap();
         fs::copy(&real, &target).unwrap();
-        let mode = fs::metadata(&real).unwrap().mode() & 0o7777;
-        fs::set_permissions(&target, fs::Permissions::from_mode(mode)).unwrap();
+        self.modes.push((target, fs::metadata(&real).unwrap().mode() & 0o7777));
         host.note_libraries(&real);
         self
     }
@@ -150,8 +150,10 @@ impl Package {
         let doc = self.folder.join("usr/share/doc").join(self.name);
         fs::create_dir_all(&doc).unwrap();
         fs::write(doc.join("copyright"), COPYRIGHT).unwrap();
-        // Whatever the umask of whoever runs the tests is.
         readable(&self.folder);
+        for (path, mode) in &self.modes {
+            fs::set_permissions(path, fs::Permissions::from_mode(*mode)).unwrap();
+        }
         // An epoch is not part of a file's name.
         let version = self.version.rsplit(':').next().unwrap();
         let target = pool.join(format!("{}_{version}_{}.deb", self.name, self.arch));
@@ -169,20 +171,16 @@ impl Package {
 const COPYRIGHT: &str = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\n\
                          Files: *\nCopyright: nobody\nLicense: Apache-2.0\n";
 
+/// Everything is `u+rwX,go+rX`, whatever the umask of whoever runs the tests is.
 fn readable(folder: &Path) {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
     for entry in fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();
-        let meta = entry.metadata().unwrap();
-        if meta.is_symlink() {
-            continue;
-        }
-        fs::set_permissions(entry.path(), fs::Permissions::from_mode(meta.mode() & 0o7777 | 0o444)).unwrap();
-        if meta.is_dir() {
-            let mode = meta.mode() & 0o7777;
-            let private = entry.file_name() == "root" && mode == 0o700;
-            let mode = if private { mode } else { mode | 0o555 };
-            fs::set_permissions(entry.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
             readable(&entry.path());
+        } else if kind.is_file() {
+            fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o644)).unwrap();
         }
     }
 }
