@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::support::leaks::Host;
 use crate::support::server::{Fault, Server};
 use crate::support::world::{SUITE, World};
-use crate::support::{need, scratch, turn};
+use crate::support::{alone, need, scratch};
 
 /// `apt-get update` and a simulated installation against `url`, with a configuration of its own.
 fn apt(folder: &Path, world: &World, url: &str, package: &str) -> (bool, String) {
@@ -92,7 +92,7 @@ fn a_repository_signed_by_somebody_else_is_told_apart() {
 fn the_leak_oracle_sees_a_mount_a_loop_device_and_an_orphan() {
     need!(root);
     need!("losetup", "mount", "setsid");
-    let _turn = turn();
+    let _turn = alone();
     let scratch = scratch();
     let before = Host::look(&[scratch.path()]);
     let leaks = |before: &Host| {

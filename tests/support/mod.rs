@@ -84,14 +84,26 @@ pub fn scratch() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("test-").tempdir_in(scratch_root()).unwrap()
 }
 
-/// The tests that look at the whole host (mounts, loop devices) take turns, in this process and across processes.
-pub fn turn() -> Turn {
-    let file = fs::File::create(scratch_root().join("turn.lock")).unwrap();
-    rustix::fs::flock(file.as_fd(), FlockOperation::LockExclusive).unwrap();
-    Turn { _file: file }
+/// Tests that look at the whole host (mounts, loop devices, processes) wait until no build of another test runs, in
+/// this process or in another one.
+pub fn alone() -> Turn {
+    Turn::take(FlockOperation::LockExclusive)
+}
+
+/// Tests that build, and do not mind other builds.
+pub fn together() -> Turn {
+    Turn::take(FlockOperation::LockShared)
 }
 
 /// It is this test's turn until this is dropped.
 pub struct Turn {
     _file: fs::File,
+}
+
+impl Turn {
+    fn take(how: FlockOperation) -> Turn {
+        let file = fs::File::create(scratch_root().join("turn.lock")).unwrap();
+        rustix::fs::flock(file.as_fd(), how).unwrap();
+        Turn { _file: file }
+    }
 }
