@@ -13,7 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Exit codes (sysexits(3), plus the shell's convention for signals).
 ///
 /// [`Exit::Temporary`] is the only one that a farm should retry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Exit {
     /// 1: `ingot audit` found leftovers, `ingot boot` did not see what it waited for.
@@ -77,7 +77,7 @@ impl Exit {
 }
 
 /// A place in a text file: 1-based line and column (in characters).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Place {
     /// The file, as the user named it.
     pub file: PathBuf,
@@ -102,13 +102,14 @@ pub struct Warning {
     pub place: Option<Place>,
 }
 
-/// One failure: `cannot <verb> <object>`, why, where, and one hint.
-#[derive(Clone, Debug)]
+/// One failure: `cannot <verb> <object>`, why, where, and one hint. Serialised, it crosses from one process of a
+/// build to another; its form is no interface.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Error {
     inner: Box<Inner>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Inner {
     what: String,
     causes: Vec<String>,

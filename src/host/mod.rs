@@ -12,4 +12,6 @@ pub mod namespace;
 pub mod program;
 pub mod rooted;
 pub mod sandbox;
+pub mod signal;
 pub mod untar;
+mod user_namespace;

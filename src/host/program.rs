@@ -7,23 +7,35 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 
+use super::signal;
 use crate::error::{Error, Exit, Result};
 use crate::report::Reporter;
 
 /// How many lines of a failed program's output are shown.
 const TAIL: usize = 12;
 
-/// A program to run. Environment: only what is set here, plus `PATH` and `LC_ALL=C.UTF-8`.
+/// A program to run. Environment: only what is set here, plus `PATH` and `LC_ALL=C.UTF-8`. A signal that interrupts the
+/// build ends the program and makes the run an error (130, 143).
 #[derive(Clone, Debug)]
 pub struct Program {
     program: OsString,
     arguments: Vec<OsString>,
     environment: BTreeMap<OsString, OsString>,
     folder: Option<PathBuf>,
-    input: Vec<u8>,
+    input: Input,
+    shown: Option<String>,
+}
+
+/// What a program reads.
+#[derive(Clone, Debug)]
+enum Input {
+    Bytes(Vec<u8>),
+    Descriptor(Arc<OwnedFd>),
 }
 
 /// What a program that ended well printed.
@@ -54,7 +66,8 @@ impl Program {
             arguments: Vec::new(),
             environment: environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
             folder: None,
-            input: Vec::new(),
+            input: Input::Bytes(Vec::new()),
+            shown: None,
         }
     }
 
@@ -84,12 +97,27 @@ impl Program {
 
     /// What the program reads on stdin; default nothing.
     pub fn input(mut self, input: impl Into<Vec<u8>>) -> Program {
-        self.input = input.into();
+        self.input = Input::Bytes(input.into());
+        self
+    }
+
+    /// Gives the program a descriptor as stdin.
+    pub(super) fn stdin_from(mut self, descriptor: OwnedFd) -> Program {
+        self.input = Input::Descriptor(Arc::new(descriptor));
+        self
+    }
+
+    /// Shows `line` instead of the real command, where that is a helper of ours.
+    pub(super) fn shown_as(mut self, line: String) -> Program {
+        self.shown = Some(line);
         self
     }
 
     /// The command as a person would type it, for messages.
     pub fn line(&self) -> String {
+        if let Some(line) = &self.shown {
+            return line.clone();
+        }
         let words = std::iter::once(&self.program).chain(&self.arguments);
         words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
     }
@@ -107,12 +135,7 @@ impl Program {
     /// Runs it and returns its status whatever it is; `watch` sees each line of output as it comes.
     pub fn run_to_end(self, reporter: &Reporter, watch: impl FnMut(&str) + Send) -> Result<Ended> {
         reporter.log_line(&format!("+ {}", self.line()));
-        let mut command = Command::new(&self.program);
-        command.args(&self.arguments).env_clear().envs(&self.environment);
-        command.current_dir(self.folder.as_deref().unwrap_or(Path::new("/")));
-        command.stdin(if self.input.is_empty() { Stdio::null() } else { Stdio::piped() });
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| self.cannot_start(error))?;
+        let mut child = self.spawn(Stdio::piped())?;
         let (input, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let watch = std::sync::Mutex::new(watch);
         let see = |line: &str| {
@@ -121,30 +144,54 @@ impl Program {
         };
         let mut output = Output::default();
         std::thread::scope(|scope| {
-            let to_write = &self.input;
-            scope.spawn(move || input.map(|mut pipe| pipe.write_all(to_write)));
+            if let (Some(mut pipe), Input::Bytes(bytes)) = (input, &self.input) {
+                scope.spawn(move || pipe.write_all(bytes));
+            }
             let errors = scope.spawn(|| stderr.map(|pipe| collect(pipe, &see)).unwrap_or_default());
             output.stdout = stdout.map(|pipe| collect(pipe, &see)).unwrap_or_default();
             output.stderr = errors.join().unwrap_or_default();
         });
         let status = child.wait().map_err(|error| self.cannot_start(error))?;
+        signal::check()?;
         Ok(Ended { status, output })
     }
 
     /// Runs it with stdout in `file`; stderr goes to the log.
     pub fn run_into(self, reporter: &Reporter, file: File) -> Result<()> {
         reporter.log_line(&format!("+ {} > (file)", self.line()));
-        let mut command = Command::new(&self.program);
-        command.args(&self.arguments).env_clear().envs(&self.environment);
-        command.current_dir(self.folder.as_deref().unwrap_or(Path::new("/")));
-        command.stdin(Stdio::null()).stdout(file).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| self.cannot_start(error))?;
-        let stderr = child.stderr.take().map(|pipe| collect(pipe, &|line| reporter.log_line(line))).unwrap_or_default();
+        let mut child = self.spawn(file.into())?;
+        let (input, stderr) = (child.stdin.take(), child.stderr.take());
+        let stderr = std::thread::scope(|scope| {
+            if let (Some(mut pipe), Input::Bytes(bytes)) = (input, &self.input) {
+                scope.spawn(move || pipe.write_all(bytes));
+            }
+            stderr.map(|pipe| collect(pipe, &|line| reporter.log_line(line))).unwrap_or_default()
+        });
         let status = child.wait().map_err(|error| self.cannot_start(error))?;
+        signal::check()?;
         if status.success() {
             return Ok(());
         }
         Err(failure(&self.line(), &Ended { status, output: Output { stdout: Vec::new(), stderr } }))
+    }
+
+    fn spawn(&self, stdout: Stdio) -> Result<Child> {
+        signal::check()?;
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).env_clear().envs(&self.environment);
+        command.current_dir(self.folder.as_deref().unwrap_or(Path::new("/")));
+        command.stdout(stdout).stderr(Stdio::piped());
+        command.stdin(match &self.input {
+            Input::Bytes(bytes) if bytes.is_empty() => Stdio::null(),
+            Input::Bytes(_) => Stdio::piped(),
+            Input::Descriptor(descriptor) => descriptor.try_clone().map_err(|error| self.cannot_start(error))?.into(),
+        });
+        let mut child = command.spawn().map_err(|error| self.cannot_start(error))?;
+        // A signal killed everything that ran before; this one may have been started just after.
+        if signal::caught().is_some() {
+            let _ = child.kill();
+        }
+        Ok(child)
     }
 
     fn cannot_start(&self, error: std::io::Error) -> Error {
