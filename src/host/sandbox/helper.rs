@@ -40,6 +40,9 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
 
 /// The whole life of the helper; the result is its exit code.
 pub(super) fn serve() -> u8 {
+    // Whoever started ingot may have left descriptors open; programs of an image must not get them.
+    // SAFETY: nothing of this fresh process uses a descriptor above 2.
+    unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
     let Ok(mut socket) = take_socket() else { return Exit::Bug.code() };
     let answer = answer(&mut socket).unwrap_or_else(Answer::Failed);
     let _ = serde_json::to_vec(&answer).map(|text| socket.write_all(&text));

@@ -165,3 +165,18 @@ impl Sandbox {
 fn line<A: AsRef<OsStr>>(arguments: &[A]) -> String {
     arguments.iter().map(|word| word.as_ref().to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    /// Test binaries have a main of their own, so the helper is entered before it: `/proc/self/exe` is the test.
+    #[used]
+    // SAFETY: the C library calls the functions of this section once, before main, in a single thread (elf(5)).
+    #[unsafe(link_section = ".init_array")]
+    static ENTER: extern "C" fn() = enter;
+
+    extern "C" fn enter() {
+        if let Some(code) = super::enter_if_asked() {
+            crate::host::namespace::leave(code);
+        }
+    }
+}
