@@ -1,3 +1,9 @@
 //! Content-addressed stores under one cache folder.
 //!
 //! In: bytes and their SHA-256. Out: immutable files. Never returns an entry that was not verified.
+
+pub mod digest;
+pub mod packages;
+
+pub use digest::Sha256;
+pub use packages::PackageStore;

@@ -5,6 +5,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -60,6 +61,23 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
     write().or_cannot(|| format!("write {}", path.display()))
 }
 
+/// Writes a whole file that only its owner may read (mode 600), whatever the umask.
+pub fn write_private(path: &Path, content: &[u8]) -> Result<()> {
+    let write = || {
+        remove_if_there(path)?;
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(content)
+    };
+    write().or_cannot(|| format!("write {}", path.display()))
+}
+
+fn remove_if_there(path: &Path) -> std::io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Makes a folder and those above it.
 pub fn create_folders(path: &Path) -> Result<()> {
     fs::create_dir_all(path)
@@ -112,12 +130,7 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
 
 /// Removes a file; nothing there is fine.
 pub fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).or_cannot(|| format!("remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
+    remove_if_there(path).or_cannot(|| format!("remove {}", path.display()))
 }
 
 /// Removes whatever is there, never following a symlink and never crossing into another filesystem.

@@ -1,16 +1,18 @@
-//! Folders that belong to one running process, by `flock(2)` on the folder itself.
+//! Folders and files that belong to one running process, by `flock(2)`.
 //!
-//! In: a folder. Out: a lock that the kernel gives back when the process is gone, however it went. Never waits.
+//! In: a folder or a file. Out: a lock that the kernel gives back when the process is gone, however it went. Never a
+//! lock that a killed process could leave behind.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::file;
-use crate::error::{OrCannot, Result};
+use crate::error::{Error, Exit, OrCannot, Result};
 
 /// An exclusive lock on a folder.
 #[derive(Debug)]
@@ -74,5 +76,67 @@ pub fn wait_for(path: &Path) -> Result<File> {
             Err(Errno::INTR) => continue,
             other => return other.map(|()| file).or_cannot(|| format!("lock {}", path.display())),
         }
+    }
+}
+
+/// An exclusive lock on a file, which is made where it is missing. Dropping it lets the next one in.
+#[derive(Debug)]
+pub struct FileLock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl FileLock {
+    /// Waits until nobody else holds the lock on the file, which is made where it is missing.
+    pub fn wait(path: &Path) -> Result<FileLock> {
+        FileLock::take(path, FlockOperation::LockExclusive)
+    }
+
+    /// Takes the lock at once, or fails with 75.
+    pub fn try_now(path: &Path) -> Result<FileLock> {
+        FileLock::take(path, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    /// Removes the file and releases the lock: for locks with a name of their own for each thing that is locked.
+    pub fn remove(self) -> Result<()> {
+        super::file::remove(&self.path)
+    }
+
+    fn take(path: &Path, operation: FlockOperation) -> Result<FileLock> {
+        let doing = || format!("lock {}", path.display());
+        loop {
+            let open = || File::options().read(true).write(true).create(true).truncate(false).open(path);
+            let file = open().or_cannot(doing)?;
+            match rustix::fs::flock(&file, operation) {
+                Ok(()) => {}
+                Err(Errno::INTR) => continue,
+                Err(Errno::WOULDBLOCK) => {
+                    return Err(Error::cannot(Exit::Temporary, doing()).because("another process holds it"));
+                }
+                Err(error) => return Err(error).or_cannot(doing),
+            }
+            // Whoever held it may have removed the file meanwhile: then the lock that counts is the new file's.
+            let held = file.metadata().or_cannot(doing)?;
+            if std::fs::metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (held.dev(), held.ino())) {
+                return Ok(FileLock { path: path.to_path_buf(), _file: file });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_keeps_others_out_until_it_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let held = FileLock::wait(&path).unwrap();
+        assert_eq!(FileLock::try_now(&path).unwrap_err().exit(), Exit::Temporary);
+        drop(held);
+        FileLock::try_now(&path).unwrap().remove().unwrap();
+        assert!(!path.exists());
+        assert!(FileLock::try_now(&path).is_ok());
     }
 }

@@ -3,6 +3,17 @@
 //! In: the [`Plan`](crate::plan::Plan)'s repositories and names. Out: a [`PackageSet`], every archive in the
 //! content-addressed store; later, their files in a tree. Never touches the host's own package database.
 
+pub mod apt;
+pub mod apt_folder;
+pub mod deb822;
+pub mod failure;
+pub mod fetch;
+pub mod host_sources;
+pub mod keyring;
+pub mod mirror;
+pub mod release_file;
+pub mod repository;
+pub mod solution;
 pub mod unpack;
 
 use std::path::PathBuf;
@@ -11,6 +22,8 @@ use serde::Serialize;
 
 use crate::bytes::Bytes;
 use crate::plan::Signed;
+pub use apt::Apt;
+pub use mirror::Mirrors;
 
 /// What was resolved: pinned and verified, in the order in which the manager installs it.
 #[derive(Clone, Debug, Serialize)]
@@ -52,6 +65,9 @@ pub struct Package {
     pub essential: bool,
     /// Named by the description, not only pulled in by a dependency.
     pub requested: bool,
+    /// Its control fields, as the signed index has them.
+    #[serde(skip)]
+    pub control: deb822::Stanza,
 }
 
 /// A repository's signed (or not) table of contents.
@@ -69,4 +85,11 @@ pub struct ReleaseFile {
     pub signed: Signed,
     /// Fingerprint of the key that signed it.
     pub signed_by: Option<String>,
+}
+
+/// The name most like `name`, where one is like it at all.
+fn similar<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = names.into_iter().map(|other| (strsim::damerau_levenshtein(name, other), other));
+    let (distance, other) = scored.min()?;
+    (distance > 0 && distance <= 1 + name.len() / 5).then_some(other)
 }
