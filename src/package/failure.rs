@@ -42,7 +42,7 @@ pub fn of_transfer(what: &str, line: &str, ended: &Ended, sources: &[Source]) ->
         false if line.starts_with("E:") => 1,
         false => 2,
     };
-    let (exit, hint) = if INTEGRITY.iter().any(|needle| contains(needle)) {
+    let (exit, hint) = if INTEGRITY.iter().any(contains) {
         (Exit::Integrity, integrity_hint(&said))
     } else if said.iter().any(|line| missing_suite(&line)) && !contains(&"Could not") && !contains(&"Connection") {
         let local = sources.iter().any(|source| source.url.starts_with("file:") && contains(&source.url.as_str()));

@@ -37,6 +37,9 @@ pub struct Fetched {
     pub downloaded: usize,
 }
 
+/// Archives and where the store has them.
+type Stored = Vec<(Sha256, PathBuf)>;
+
 /// Makes sure that the store holds every archive; the paths come back by digest.
 /// 75 for a mirror that fails, 76 for an archive that is not what was signed.
 pub fn fetch(
@@ -64,7 +67,7 @@ pub fn fetch(
     wanted.retain(|archive| !paths.contains_key(&archive.digest));
     let downloaded = wanted.len();
     let batches = Mutex::new(batches(&wanted).into_iter());
-    let results: Mutex<Vec<Result<Vec<(Sha256, PathBuf)>>>> = Mutex::new(Vec::new());
+    let results: Mutex<Vec<Result<Stored>>> = Mutex::new(Vec::new());
     let next = || batches.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
     std::thread::scope(|scope| {
         for _ in 0..LANES.min(downloaded) {
@@ -111,7 +114,7 @@ fn batch_into(
     store: &PackageStore,
     transport: &Transport,
     step: &Step,
-) -> Result<Vec<(Sha256, PathBuf)>> {
+) -> Result<Stored> {
     let mut done = Vec::new();
     let mut waiting: Vec<(&Chosen, Incoming)> = Vec::new();
     for archive in batch {
