@@ -4,5 +4,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod namespace;
 mod sandbox;
 mod world;

@@ -1,16 +1,21 @@
 //! What programs of an image can and cannot do.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use ingot::error::Exit;
 use ingot::host::rooted::RootPath;
-use ingot::host::sandbox::Sandbox;
+use ingot::host::sandbox::{Network, Sandbox};
 use ingot::report::Reporter;
 
-use crate::support::{need, scratch};
+use crate::support::{Turn, need, scratch, together};
 
 /// A tree that borrows the host's programs: /usr bound read-only, the rest its own.
 struct Tree {
     folder: tempfile::TempDir,
+    _turn: Turn,
 }
 
 impl Tree {
@@ -22,7 +27,7 @@ impl Tree {
         for name in ["bin", "sbin", "lib", "lib64"] {
             std::os::unix::fs::symlink(format!("usr/{name}"), folder.path().join(name)).unwrap();
         }
-        Tree { folder }
+        Tree { folder, _turn: together() }
     }
 
     fn path(&self) -> &Path {
@@ -96,4 +101,99 @@ fn a_program_cannot_mount_open_devices_reach_its_first_process_or_make_namespace
     tree.fails("touch /usr/canary");
     tree.fails("hostname other");
     tree.fails("ip link set lo down");
+}
+
+#[test]
+fn arguments_and_environment_keep_any_bytes_and_any_length() {
+    need!(root);
+    let tree = Tree::new();
+    let odd = OsStr::from_bytes(b"new\nline \xff '$x'");
+    let sandbox = tree.sandbox().env("ODD", odd);
+    let script = OsStr::new("printf '%s|%s' \"$1\" \"$ODD\"; shift; echo \"|$#\"");
+    let mut arguments = vec![OsStr::new("sh"), OsStr::new("-c"), script, OsStr::new("sh"), odd];
+    arguments.extend(std::iter::repeat_n(OsStr::new("a path of some length that stands for a package"), 10_000));
+    let output = sandbox.run(&Reporter::silent(), &arguments).unwrap();
+    let wanted = [odd.as_bytes(), b"|", odd.as_bytes(), b"|10000\n"].concat();
+    assert_eq!(output.stdout, wanted);
+}
+
+#[test]
+fn a_daemon_dies_with_the_program_that_started_it() {
+    need!(root);
+    let tree = Tree::new();
+    let started = Instant::now();
+    tree.says("setsid sh -c 'sleep 2; touch /tmp/canary' & exit 0");
+    assert!(started.elapsed() < Duration::from_secs(2), "the daemon held the output open");
+    std::thread::sleep(Duration::from_millis(2500));
+    assert!(!tree.path().join("tmp/canary").exists());
+}
+
+#[test]
+fn a_failure_names_the_program_its_status_and_what_it_said() {
+    need!(root);
+    let tree = Tree::new();
+    let error = tree.sandbox().run(&Reporter::silent(), &["sh", "-c", "echo why >&2; exit 3"]).unwrap_err();
+    assert_eq!(error.text(), "error: `sh -c echo why >&2; exit 3` failed\n  cause: exit status 3\n         | why");
+    let killed = tree.sandbox().run(&Reporter::silent(), &["sh", "-c", "kill -9 $$"]).unwrap_err();
+    assert!(killed.text().contains("killed by signal 9"), "{}", killed.text());
+    let missing = tree.sandbox().run(&Reporter::silent(), &["no-such-program"]).unwrap_err();
+    assert_eq!(missing.exit(), Exit::Description);
+    assert!(missing.text().starts_with("error: cannot run no-such-program in the image\n"), "{}", missing.text());
+}
+
+#[test]
+fn mount_points_that_were_missing_are_gone_afterwards_and_symlinks_stay_inside() {
+    need!(root);
+    let tree = Tree::new();
+    for name in ["dev", "proc", "sys", "etc"] {
+        std::fs::remove_dir(tree.path().join(name)).unwrap();
+    }
+    std::os::unix::fs::symlink("/", tree.path().join("out")).unwrap();
+    let canary = scratch();
+    std::fs::write(canary.path().join("canary"), "host").unwrap();
+    let sandbox = tree.sandbox().bind(canary.path(), &RootPath::new("/out/new/canary"));
+    let output = sandbox.run(&Reporter::silent(), &["sh", "-c", "cat /new/canary/canary; echo x > /new/canary/canary"]);
+    let error = output.unwrap_err().text();
+    assert!(error.contains("Read-only file system"), "{error}");
+    assert_eq!(std::fs::read(canary.path().join("canary")).unwrap(), b"host");
+    let mut names: Vec<_> = std::fs::read_dir(tree.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["bin", "lib", "lib64", "out", "root", "run", "sbin", "tmp", "usr"]);
+
+    std::os::unix::fs::symlink("/tmp", tree.path().join("dev")).unwrap();
+    let refused = tree.sandbox().run(&Reporter::silent(), &["true"]).unwrap_err();
+    assert_eq!(refused.exit(), Exit::Description, "{}", refused.text());
+}
+
+#[test]
+fn the_hosts_resolver_shows_only_with_the_hosts_network_and_never_stays() {
+    need!(root);
+    let tree = Tree::new();
+    std::os::unix::fs::symlink("../run/systemd/resolve/stub-resolv.conf", tree.path().join("etc/resolv.conf")).unwrap();
+    assert_eq!(tree.says("cat /etc/resolv.conf 2>/dev/null || echo none"), "none");
+    let sandbox = tree.sandbox().network(Network::Host);
+    let output = sandbox.run(&Reporter::silent(), &["cat", "/etc/resolv.conf"]).unwrap();
+    assert_eq!(output.stdout, std::fs::read("/etc/resolv.conf").unwrap());
+    assert_eq!(std::fs::read_dir(tree.path().join("run")).unwrap().count(), 0);
+}
+
+#[test]
+fn programs_of_several_threads_run_side_by_side() {
+    need!(root);
+    let tree = Tree::new();
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let tree = &tree;
+            scope.spawn(move || assert_eq!(tree.says(&format!("sleep 0.1; echo {number}")), number.to_string()));
+        }
+    });
+}
+
+#[test]
+fn syncing_costs_nothing() {
+    need!(root);
+    let tree = Tree::new();
+    let started = Instant::now();
+    tree.says("i=0; while [ $i -lt 300 ]; do echo x > /tmp/file; sync /tmp/file; i=$((i+1)); done");
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
