@@ -42,6 +42,7 @@ pub mod error;
 pub mod format;
 pub mod host;
 pub mod package;
+pub mod parallel;
 pub mod plan;
 pub mod release;
 pub mod report;

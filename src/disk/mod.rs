@@ -10,6 +10,8 @@ pub mod table;
 use std::path::{Path, PathBuf};
 
 use crate::bytes::Bytes;
+use crate::error::{Error, Exit, OrCannot, Result};
+use crate::host;
 
 /// A finished raw disk, sparse, in the build's workspace.
 #[derive(Debug)]
@@ -19,6 +21,16 @@ pub struct RawDisk {
 }
 
 impl RawDisk {
+    /// A raw disk that exists already; 65 where its length is no whole number of sectors.
+    pub fn open(path: &Path) -> Result<RawDisk> {
+        let size = Bytes(host::file::open(path)?.metadata().or_cannot(|| format!("look at {}", path.display()))?.len());
+        if size == Bytes::ZERO || size.align_down(Bytes::SECTOR) != size {
+            return Err(Error::cannot(Exit::Description, format!("use {} as a disk", path.display()))
+                .because(format!("its length of {} bytes is no whole number of sectors", size.0)));
+        }
+        Ok(RawDisk { path: path.to_path_buf(), size })
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path

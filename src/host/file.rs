@@ -267,3 +267,24 @@ pub fn digest_tree(path: &Path) -> Result<Vec<(PathBuf, [u8; 32])>> {
     }
     if metadata.is_file() { Ok(vec![(path.into(), digest(path)?)]) } else { Ok(Vec::new()) }
 }
+
+/// Where a file has data, ascending, as `lseek(2)` with `SEEK_DATA` and `SEEK_HOLE` says; the rest reads as zeros.
+/// Moves the file's offset.
+pub fn data_ranges(file: &File) -> Result<Vec<std::ops::Range<u64>>> {
+    use rustix::fs::{SeekFrom, seek};
+    let list = || {
+        let size = rustix::fs::fstat(file)?.st_size as u64;
+        let mut ranges = Vec::new();
+        let mut at = 0;
+        while at < size {
+            let start = match seek(file, SeekFrom::Data(at)) {
+                Err(rustix::io::Errno::NXIO) => break,
+                other => other?,
+            };
+            at = seek(file, SeekFrom::Hole(start))?.min(size);
+            ranges.push(start..at);
+        }
+        Ok::<_, rustix::io::Errno>(ranges)
+    };
+    list().or_cannot(|| "find the holes of a file")
+}

@@ -337,7 +337,7 @@ impl<R: Read> Members<R> {
                 records.0.iter().filter(|(key, _)| key == b"GNU.sparse.offset" || key == b"GNU.sparse.numbytes");
             pairs.map(|(_, value)| decimal(value).ok_or_else(bad)).collect::<io::Result<_>>()?
         };
-        if numbers.len() % 2 != 0 {
+        if !numbers.len().is_multiple_of(2) {
             return Err(bad());
         }
         member.size = size;
