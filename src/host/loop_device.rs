@@ -33,8 +33,8 @@ const MAJOR: u32 = 7;
 pub struct LoopDevice {
     path: PathBuf,
     device: Option<OwnedFd>,
-    /// Identifies what is attached: device and inode of the file.
-    file: (u64, u64),
+    /// Identifies what is attached: device and inode of the file, offset, length.
+    attached: (u64, u64, u64, u64),
     /// Keeps a private node alive where the host's /dev has none.
     _nodes: Option<Nodes>,
 }
@@ -67,8 +67,8 @@ impl LoopDevice {
             let path = node(number, &mut nodes)?;
             match configure(&path, access, config) {
                 Ok(device) => {
-                    let file = (metadata.dev(), metadata.ino());
-                    return Ok(LoopDevice { path, device: Some(device), file, _nodes: nodes });
+                    let attached = (metadata.dev(), metadata.ino(), offset.0, length.0);
+                    return Ok(LoopDevice { path, device: Some(device), attached, _nodes: nodes });
                 }
                 // Another process was faster, or the device is just going away.
                 Err(error @ (Errno::BUSY | Errno::NXIO | Errno::NOENT | Errno::NODEV)) => last = error,
@@ -110,7 +110,7 @@ impl LoopDevice {
         };
         match status {
             // Our own look would keep it busy: ask for the detachment again, it happens when `device` is closed.
-            Ok(info) if (info.lo_device, info.lo_inode) == self.file => {
+            Ok(info) if (info.lo_device, info.lo_inode, info.lo_offset, info.lo_sizelimit) == self.attached => {
                 // SAFETY: LOOP_CLR_FD takes no argument (loop(4)).
                 let _ = unsafe { rustix::ioctl::ioctl(&device, NoArg::<{ raw::LOOP_CLR_FD as Opcode }>::new()) };
                 true

@@ -104,14 +104,14 @@ pub(super) fn as_first_process(work: impl FnOnce() -> u8) -> Result<u8> {
         }
         ForkResult::Parent { child } => {
             drop((parent_lives, to_report));
-            // Without this, this process could never fork again once the child is dead (pid_namespaces(7)).
-            let back = rustix::thread::move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::ProcessID));
+            // Without this, this process could never fork again once the child is dead (pid_namespaces(7)). Root of a
+            // user namespace may not, and that process only waits.
+            let _ = rustix::thread::move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::ProcessID));
             let mut failure = Vec::new();
             let read = File::from(report).read_to_end(&mut failure);
             let code = supervise(child, &signals);
             drop(lifeline);
             let _ = before.thread_set_mask();
-            back.or_cannot(|| "return to the host's PID namespace")?;
             read.or_cannot(|| "hear from the build's first process")?;
             match serde_json::from_slice(&failure) {
                 Ok(error) => Err(error),

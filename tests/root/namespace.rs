@@ -14,6 +14,7 @@ use ingot::host::loop_device::{Access, LoopDevice};
 use ingot::host::mount::Mount;
 use ingot::host::namespace::{isolated, kill_everything_else};
 use ingot::host::program::Program;
+use ingot::host::sandbox::Sandbox;
 use ingot::report::Reporter;
 
 use crate::support::leaks::Host;
@@ -77,10 +78,26 @@ fn run(scenario: &str, folder: &Path) -> u8 {
             println!("{before} {}", processes());
             Ok(())
         }
+        "sandbox" => sandboxed(folder),
         "build" => build(folder),
         _ => return 99,
     };
     result.map_or_else(|error| error.exit().code(), |()| 0)
+}
+
+/// A program in a tree whose files have owners other than root.
+fn sandboxed(folder: &Path) -> ingot::error::Result<()> {
+    let tree = folder.join("tree");
+    std::fs::create_dir_all(tree.join("tmp")).unwrap();
+    for name in ["bin", "lib", "lib64"] {
+        std::os::unix::fs::symlink(format!("usr/{name}"), tree.join(name)).unwrap();
+    }
+    let sandbox = Sandbox::new(&tree).bind(Path::new("/usr"), &"/usr".into());
+    let script =
+        "touch /tmp/file && chown 33:65534 /tmp/file && stat -c %u:%g /tmp/file; echo x > /dev/null && id -u; ls /sys";
+    let output = sandbox.run(&Reporter::silent(), &["sh", "-c", script])?;
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+    ingot::host::file::remove_tree(&tree)
 }
 
 /// What a real build holds: a loop device, a mount, a program and a daemon.
@@ -207,4 +224,36 @@ fn a_build_killed_at_any_moment_leaves_no_mount_loop_device_or_process() {
         child.wait().unwrap();
         before.assert_nothing_left(&[]);
     }
+}
+
+#[test]
+fn an_ordinary_user_with_subordinate_ids_builds_in_a_user_namespace() {
+    need!(root);
+    need!("newuidmap", "setpriv", "unshare", "mount");
+    use std::os::unix::fs::PermissionsExt;
+    // A place that an ordinary user can reach, for the program and for its work.
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("program");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    for path in [folder.path(), &program] {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o777)).unwrap();
+    }
+    let ids = folder.path().join("ids");
+    let script = "mount --bind $1 /etc/subuid && mount --bind $1 /etc/subgid && \
+        exec setpriv --reuid=12345 --regid=12345 --clear-groups $2 __isolated sandbox $3";
+    let mut answers = Vec::new();
+    for content in ["12345:200000:65536\n", "12345:200000:10\n"] {
+        std::fs::write(&ids, content).unwrap();
+        let output = Command::new("unshare")
+            .args(["--mount", "sh", "-c", script, "sh"])
+            .args([&ids, &program, folder.path()])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        answers.push((output.status.code().unwrap(), said));
+    }
+    assert_eq!(answers[0].0, 0, "{}", answers[0].1);
+    assert!(answers[0].1.starts_with("33:65534\n0\n"), "{}", answers[0].1);
+    assert_eq!(answers[1].0, i32::from(Exit::HostLacks.code()), "{}", answers[1].1);
+    assert!(answers[1].1.contains("  hint:  run ingot as root, or install `uidmap`"), "{}", answers[1].1);
 }
