@@ -240,9 +240,9 @@ fn an_ordinary_user_with_subordinate_ids_builds_in_a_user_namespace() {
     }
     let ids = folder.path().join("ids");
     let script = "mount --bind $1 /etc/subuid && mount --bind $1 /etc/subgid && \
-        exec setpriv --reuid=12345 --regid=12345 --clear-groups $2 __isolated sandbox $3";
+        exec setpriv --reuid=games --regid=games --clear-groups $2 __isolated sandbox $3";
     let mut answers = Vec::new();
-    for content in ["12345:200000:65536\n", "12345:200000:10\n"] {
+    for content in ["games:200000:65536\n", "games:200000:10\n"] {
         std::fs::write(&ids, content).unwrap();
         let output = Command::new("unshare")
             .args(["--mount", "sh", "-c", script, "sh"])
