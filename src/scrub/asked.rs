@@ -4,7 +4,9 @@
 //! that the rules and the audit compare the tree with. Never touches the tree.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
+use crate::host::file;
 use crate::plan::UpdateStack;
 use crate::root::RootPath;
 
@@ -44,13 +46,57 @@ impl FromIterator<RootPath> for DescribedPaths {
     }
 }
 
-/// What would tell which machine built the image.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What would tell which machine built the image, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildHost {
     /// Its host names, short and qualified; never `localhost`.
     pub names: BTreeSet<String>,
     /// Content of its /etc/resolv.conf.
     pub resolver: Vec<u8>,
-    /// The folder of the build's workspace.
-    pub workspace: Option<std::path::PathBuf>,
+    /// The folder of the build's workspace, as programs in the build may have seen it.
+    pub workspace: Option<PathBuf>,
+    /// When the build began, in seconds since 1970 by the host's clock. Absent where nothing was built.
+    pub build_started: Option<i64>,
+}
+
+impl BuildHost {
+    /// This machine. `workspace` is the build's folder, `started` the host's clock when the build began.
+    pub fn this_machine(workspace: &Path, started: i64) -> BuildHost {
+        let read = |path: &str| file::read(Path::new(path)).unwrap_or_default();
+        let kernel = rustix::system::uname().nodename().to_bytes().to_vec();
+        let mut names = BTreeSet::new();
+        for name in [kernel, read("/etc/hostname"), read("/etc/mailname")] {
+            let name = String::from_utf8_lossy(name.trim_ascii()).into_owned();
+            names.insert(name.split('.').next().unwrap_or_default().to_string());
+            names.insert(name);
+        }
+        names.retain(|name| !name.is_empty() && name != "localhost" && !name.starts_with("localhost."));
+        BuildHost {
+            names,
+            resolver: read("/etc/resolv.conf"),
+            workspace: Some(workspace.into()),
+            build_started: Some(started),
+        }
+    }
+
+    /// No machine at all: for trees that were not built here.
+    pub fn unknown() -> BuildHost {
+        BuildHost { names: BTreeSet::new(), resolver: Vec::new(), workspace: None, build_started: None }
+    }
+
+    /// Whether the build wrote something at this time, seconds since 1970. A package's file may be dated later than a
+    /// host's clock that is behind, so the time that counts ends a day after the build began.
+    pub fn wrote_at(&self, time: i64) -> bool {
+        self.build_started.is_some_and(|started| (started..started + 86_400).contains(&time))
+    }
+
+    /// Whether these bytes are one of its names.
+    pub fn is_named(&self, name: &[u8]) -> bool {
+        self.names.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// Whether these bytes are its resolv.conf.
+    pub fn is_resolver(&self, content: &[u8]) -> bool {
+        !content.trim_ascii().is_empty() && content.trim_ascii() == self.resolver.trim_ascii()
+    }
 }

@@ -4,11 +4,25 @@
 //! Never follows a symlink out of the tree, never skips a rule in silence.
 
 pub mod asked;
+pub mod audit;
+mod homes;
+mod listing;
+mod owned;
+mod password;
+mod pattern;
+pub mod rule;
+mod scrubber;
 
 use serde::Serialize;
 
+use crate::error::{Error, Exit, Result};
+use crate::plan::{ScrubPlan, ScrubPreset};
+use crate::report::Reporter;
 use crate::root::{RootPath, RootTree};
 pub use asked::{Asked, BuildHost, DescribedPaths};
+pub use audit::{Auditor, Finding, Report, Severity, Standard, audit};
+pub use rule::{chosen, rule_names};
+use scrubber::Scrubber;
 
 /// A tree that may be shipped: `disk` and `container` take nothing else.
 #[derive(Debug)]
@@ -16,6 +30,7 @@ pub struct ScrubbedTree {
     tree: RootTree,
     actions: Vec<Action>,
     epoch: i64,
+    report: Report,
 }
 
 /// What a rule did to a path; the manifest records it.
@@ -46,8 +61,76 @@ pub enum Done {
     Added,
 }
 
-fn as_text<S: serde::Serializer>(path: &RootPath, serializer: S) -> Result<S::Ok, S::Error> {
+fn as_text<S: serde::Serializer>(path: &RootPath, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     serializer.collect_str(path)
+}
+
+/// Runs the plan's rules over a tree and audits what is left.
+///
+/// `asked` is what the description meant to be there, `host` what must not show, `epoch` the image's date in seconds
+/// since 1970. An unknown rule in the plan, a password that everybody knows and anything that the audit finds is 65;
+/// nothing can be packed then.
+pub fn scrub(
+    plan: &ScrubPlan,
+    tree: RootTree,
+    asked: &Asked,
+    host: &BuildHost,
+    epoch: i64,
+    reporter: &Reporter,
+) -> Result<ScrubbedTree> {
+    let step = reporter.step("scrub");
+    let rules = rule::chosen(plan)?;
+    step.total(rules.len() as u64 + 1);
+    let mut scrubber = Scrubber::new(&tree, asked, host, epoch, reporter)?;
+    for rule in &rules {
+        step.now(rule.name);
+        rule.apply(&mut scrubber)?;
+        step.advance(1, 0);
+    }
+    let actions = scrubber.into_actions();
+    step.now("audit");
+    let report = audit(&tree, Standard::Build { plan, asked, host })?;
+    for finding in &report.findings {
+        reporter
+            .log_line(&format!("audit: {:?} {} {} {}", finding.severity, finding.class, finding.path, finding.what));
+    }
+    let leftovers: Vec<&Finding> = report.leftovers().collect();
+    if !leftovers.is_empty() {
+        return Err(refusal(&leftovers));
+    }
+    step.finish(&summary(plan, rules.len(), &actions, &report));
+    Ok(ScrubbedTree { tree, actions, epoch, report })
+}
+
+/// How many leftovers an error names.
+const SHOWN: usize = 12;
+
+fn refusal(leftovers: &[&Finding]) -> Error {
+    let mut lines: Vec<String> = leftovers
+        .iter()
+        .take(SHOWN)
+        .map(|finding| format!("{}: {} {}", finding.class, finding.path, finding.what))
+        .collect();
+    if leftovers.len() > SHOWN {
+        lines.push(format!("and {} more, in the log", leftovers.len() - SHOWN));
+    }
+    let first = leftovers[0].class;
+    let hint = match rule_names().any(|name| name == first) {
+        true => format!("remove it in config.sh; if it is meant to ship, `--scrub-except {first}` keeps it"),
+        false => "remove it in config.sh, or do not install what brings it".to_string(),
+    };
+    Error::cannot(Exit::Description, "ship this image: the audit found leftovers").because(lines.join("\n")).hint(hint)
+}
+
+fn summary(plan: &ScrubPlan, rules: usize, actions: &[Action], report: &Report) -> String {
+    if plan.preset == ScrubPreset::None {
+        return "switched off by the description".into();
+    }
+    let removed = actions.iter().filter(|action| action.done == Done::Removed).count();
+    let reset = actions.len() - removed;
+    let kept = report.kept().count();
+    let audit = if kept == 0 { "nothing left".to_string() } else { format!("{kept} kept on request") };
+    format!("{rules} rules, {removed} removed, {reset} reset; audit: {audit}")
 }
 
 impl ScrubbedTree {
@@ -56,7 +139,7 @@ impl ScrubbedTree {
     #[cfg(any(test, feature = "unaudited"))]
     #[doc(hidden)]
     pub fn unaudited(tree: RootTree, epoch: i64) -> ScrubbedTree {
-        ScrubbedTree { tree, actions: Vec::new(), epoch }
+        ScrubbedTree { tree, actions: Vec::new(), epoch, report: Report::default() }
     }
 
     /// The tree, for reading.
@@ -67,6 +150,11 @@ impl ScrubbedTree {
     /// What the scrub did.
     pub fn actions(&self) -> &[Action] {
         &self.actions
+    }
+
+    /// What the audit saw: notes, and what the description keeps on purpose.
+    pub fn report(&self) -> &Report {
+        &self.report
     }
 
     /// The image's date, seconds since 1970: no time stamp in an artifact is newer.

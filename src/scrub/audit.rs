@@ -1,0 +1,150 @@
+//! Looking for what a golden image must not carry, with other eyes than the rules'.
+//!
+//! In: a tree, or files seen one by one in a packed artifact. Out: a [`Report`]. Never changes anything, never uses the
+//! rules' patterns: a mistake there shall be found here. What decides is a file's own path and content.
+
+mod class;
+mod content;
+mod judge;
+
+use std::io::Read;
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::error::{OrCannot, Result};
+use crate::plan::{ScrubPlan, ScrubPreset, UpdateStack};
+use crate::root::tree::Entry;
+use crate::root::{RootPath, RootTree};
+use crate::scrub::{Asked, BuildHost};
+pub use content::Mark;
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Must not ship.
+    Leftover,
+    /// Would be a leftover if its rule were not switched off.
+    Kept,
+    /// A person should know it.
+    Note,
+}
+
+/// Something that was found.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Finding {
+    /// How much it matters.
+    pub severity: Severity,
+    /// The rule that should have removed it, or the name of the note.
+    pub class: &'static str,
+    /// Where.
+    #[serde(serialize_with = "crate::scrub::as_text")]
+    pub path: RootPath,
+    /// What is wrong with it, to be read after the path.
+    pub what: String,
+}
+
+/// What an audit found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Leftovers first; within them by class and path.
+    pub findings: Vec<Finding>,
+    /// How many entries were looked at.
+    pub files: u64,
+}
+
+impl Report {
+    /// What must not ship.
+    pub fn leftovers(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.severity == Severity::Leftover)
+    }
+
+    /// What a switched-off rule leaves where it is.
+    pub fn kept(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.severity == Severity::Kept)
+    }
+
+    /// What a person should know.
+    pub fn notes(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.severity == Severity::Note)
+    }
+}
+
+/// What the audit judges by.
+#[derive(Clone, Copy, Debug)]
+pub enum Standard<'a> {
+    /// A tree of our own build: what the description asked for is no leftover, and what it excepted is only noted.
+    Build {
+        /// Which rules apply.
+        plan: &'a ScrubPlan,
+        /// What the description asked for.
+        asked: &'a Asked,
+        /// What must not show.
+        host: &'a BuildHost,
+    },
+    /// An artifact from anywhere: nobody can say what its author meant, so that hostname and authorized_keys are notes.
+    Artifact(ScrubPreset),
+}
+
+impl Standard<'_> {
+    fn update_stack(&self) -> UpdateStack {
+        match self {
+            Standard::Build { asked, .. } => asked.update_stack,
+            Standard::Artifact(_) => UpdateStack::Kept,
+        }
+    }
+}
+
+/// Looks at the files of one image, in any order, and then says what it thinks of them.
+#[derive(Debug)]
+pub struct Auditor<'a> {
+    standard: Standard<'a>,
+    seen: Vec<Sighting>,
+}
+
+/// A file that was looked at.
+#[derive(Clone, Debug)]
+pub struct Sighting {
+    entry: Entry,
+    marks: Vec<Mark>,
+    /// The whole content, of small files that are judged by what they say.
+    content: Option<Vec<u8>>,
+}
+
+impl<'a> Auditor<'a> {
+    /// Nothing has been seen yet.
+    pub fn new(standard: Standard<'a>) -> Auditor<'a> {
+        Auditor { standard, seen: Vec::new() }
+    }
+
+    /// Looks at an entry; `content` is read to its end if the entry is a regular file.
+    pub fn see(&mut self, entry: Entry, content: &mut dyn Read) -> std::io::Result<()> {
+        let sighting = content::look(entry, content, &self.standard)?;
+        self.seen.push(sighting);
+        Ok(())
+    }
+
+    /// The judgement on everything that was seen.
+    pub fn report(self) -> Report {
+        judge::judge(&self.standard, &self.seen)
+    }
+}
+
+/// Audits a whole tree, on all processors.
+pub fn audit(tree: &RootTree, standard: Standard) -> Result<Report> {
+    let entries = tree.walk(&RootPath::root())?;
+    let look = |entry: Entry| {
+        let path = entry.path.clone();
+        let sighting = match entry.is_file() {
+            true => content::look(entry, &mut tree.open_file(&path)?, &standard),
+            false => content::look(entry, &mut std::io::empty(), &standard),
+        };
+        sighting.or_cannot(|| format!("read {path} in the image"))
+    };
+    let seen = entries.into_par_iter().map(look).collect::<Result<Vec<Sighting>>>()?;
+    Ok(judge::judge(&standard, &seen))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Each class of leftovers, planted alone.
