@@ -140,3 +140,18 @@ mod tests {
         assert!(FileLock::try_now(&path).is_ok());
     }
 }
+
+/// Makes a folder of a new name that starts with `prefix` and locks it, so that no [`sweep`] takes it away.
+pub fn create_locked(parent: &Path, prefix: &str) -> Result<(PathBuf, FolderLock)> {
+    let what = || format!("make a work folder in {}", parent.display());
+    loop {
+        let folder = tempfile::Builder::new().prefix(prefix).tempdir_in(parent).or_cannot(what)?.keep();
+        match FolderLock::take(&folder) {
+            Ok(Some(lock)) => return Ok((folder, lock)),
+            // A sweep of another process came between: it holds the folder, or it is gone already.
+            Ok(None) => {}
+            Err(error) if error.exit() == Exit::InputMissing => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

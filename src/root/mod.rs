@@ -4,5 +4,7 @@
 //! Never writes outside the tree, never gives a script anything of the host.
 
 pub mod tree;
+pub mod workspace;
 
 pub use tree::{RootPath, RootTree};
+pub use workspace::{Workspace, WorkspaceKind};

@@ -6,4 +6,5 @@ mod support;
 
 mod namespace;
 mod sandbox;
+mod workspace;
 mod world;

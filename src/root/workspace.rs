@@ -1,0 +1,183 @@
+//! The place where the tree grows: a scratch filesystem of its own, or a plain folder.
+//!
+//! In: a folder for scratch data. Out: a [`Workspace`] with an empty tree. As root the tree lives on a filesystem in a
+//! sparse file on an autoclear loop device: it bounds what a build can write, behaves the same on every host, and is
+//! gone in one step. Never ships: disks get fresh filesystems, filled from the tree.
+
+use std::path::{Path, PathBuf};
+
+use super::tree::{RootPath, RootTree};
+use crate::bytes::Bytes;
+use crate::error::{Error, Exit, OrCannot, Result, Warning};
+use crate::host::lock::{self, FolderLock};
+use crate::host::loop_device::{Access, LoopDevice};
+use crate::host::mount::Mount;
+use crate::host::program::Program;
+use crate::host::{file, namespace};
+use crate::report::Reporter;
+
+/// Work folders of all builds start with this; what is not locked is swept.
+const PREFIX: &str = "ingot-work-";
+/// The scratch filesystem's identifier and hash seed. Fixed, so that folders list their entries in the same order in
+/// every build, whatever programs make of it.
+const IDENTIFIER: &str = "696e676f-7400-4000-8000-73637261746b";
+/// No scratch filesystem is larger: its metadata would cost more than it gives.
+const LARGEST: Bytes = Bytes::gib(256);
+/// Below this a build of anything fails anyway.
+const SMALLEST: Bytes = Bytes::mib(64);
+/// A filesystem with less than this is full.
+const FULL: Bytes = Bytes::mib(4);
+
+/// Where the tree lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkspaceKind {
+    /// A scratch filesystem on a loop device; a folder, with a warning, where the host has none.
+    Loop,
+    /// A folder of the host's filesystem.
+    Folder,
+}
+
+/// A locked work folder and the filesystem in it.
+#[derive(Debug)]
+pub struct Workspace {
+    // Dropped in this order.
+    scratch: Option<Scratch>,
+    folder: WorkFolder,
+}
+
+#[derive(Debug)]
+struct Scratch {
+    mount: Mount,
+    device: LoopDevice,
+}
+
+/// Removes itself.
+#[derive(Debug)]
+struct WorkFolder {
+    path: PathBuf,
+    _lock: FolderLock,
+}
+
+impl Workspace {
+    /// Sweeps what killed builds left in `parent` and makes a new workspace there. 74 where there is no space, 69 where
+    /// mke2fs is missing.
+    pub fn create(parent: &Path, kind: WorkspaceKind, reporter: &Reporter) -> Result<Workspace> {
+        file::create_folders(parent)?;
+        let parent = file::canonical(parent)?;
+        lock::sweep(&parent, PREFIX)?;
+        let (path, lock) = lock::create_locked(&parent, PREFIX)?;
+        let folder = WorkFolder { path, _lock: lock };
+        let scratch = match kind {
+            WorkspaceKind::Folder => None,
+            WorkspaceKind::Loop => match Scratch::create(&folder.path, reporter) {
+                Ok(scratch) => Some(scratch),
+                Err(NoScratch::NoLoopDevice(error)) => {
+                    let text = format!("the tree is built in a plain folder, nothing bounds its size: {error}");
+                    reporter.warn(Warning { text, place: None });
+                    None
+                }
+                Err(NoScratch::Failed(error)) => return Err(error),
+            },
+        };
+        let workspace = Workspace { scratch, folder };
+        file::create_folders(&workspace.tree_path())?;
+        let tree = workspace.tree()?;
+        tree.set_mode(&RootPath::root(), 0o755)?;
+        // Every system has them, and every sandbox mounts on them.
+        for (path, mode) in [("/dev", 0o755), ("/proc", 0o755), ("/run", 0o755), ("/sys", 0o755), ("/tmp", 0o1777)] {
+            tree.create_folders(&path.into(), mode)?;
+        }
+        Ok(workspace)
+    }
+
+    fn tree_path(&self) -> PathBuf {
+        match &self.scratch {
+            Some(scratch) => scratch.mount.path().join("tree"),
+            None => self.folder.path.join("tree"),
+        }
+    }
+
+    /// The tree. Drop it before [`Workspace::close`].
+    pub fn tree(&self) -> Result<RootTree> {
+        RootTree::open(&self.tree_path())
+    }
+
+    /// The work folder, for scratch data of other stages; gone with the workspace.
+    pub fn folder(&self) -> &Path {
+        &self.folder.path
+    }
+
+    /// Adds to an error that the workspace is full, if it is: then that is the cause (74), whatever a program said.
+    pub fn explain(&self, error: Error) -> Error {
+        let tree = self.tree_path();
+        for place in [tree.as_path(), self.folder.path.as_path()] {
+            if file::free_space(place).is_ok_and(|free| free < FULL) {
+                let cause = format!("the filesystem that holds {} is full", place.display());
+                let hint = "choose a larger place with `--work-dir`";
+                return error.with_exit(Exit::Io).because(cause).hint(hint);
+            }
+        }
+        error
+    }
+
+    /// Kills what programs left running, unmounts, detaches and removes everything.
+    pub fn close(self) -> Result<()> {
+        namespace::kill_everything_else()?;
+        let Workspace { scratch, folder } = self;
+        if let Some(Scratch { mount, device }) = scratch {
+            mount.close()?;
+            device.close()?;
+        }
+        file::remove_tree(&folder.path)
+    }
+}
+
+impl Drop for WorkFolder {
+    /// The fallback when a build failed; what cannot be removed now is swept by the next build.
+    fn drop(&mut self) {
+        let _ = file::remove_tree(&self.path);
+    }
+}
+
+/// Why there is no scratch filesystem.
+enum NoScratch {
+    NoLoopDevice(Error),
+    Failed(Error),
+}
+
+impl From<Error> for NoScratch {
+    fn from(error: Error) -> NoScratch {
+        NoScratch::Failed(error)
+    }
+}
+
+impl Scratch {
+    fn create(folder: &Path, reporter: &Reporter) -> Result<Scratch, NoScratch> {
+        let (image, target) = (folder.join("scratch"), folder.join("mounted"));
+        let free = file::free_space(folder)?;
+        // The host keeps a twentieth of what is free.
+        let size = Bytes(free.0 / 20 * 19).min(LARGEST).align_down(Bytes::mib(1));
+        if size < SMALLEST {
+            return Err(NoScratch::Failed(
+                Error::cannot(Exit::Io, format!("build in {}", folder.display()))
+                    .because(format!("its filesystem has only {free} free"))
+                    .hint("choose a larger place with `--work-dir`"),
+            ));
+        }
+        file::create_folder(&target)?;
+        file::create(&image)?.set_len(size.0).or_cannot(|| format!("make {}", image.display()))?;
+        let device = LoopDevice::attach(&image, Bytes(0), size, Access::Write).map_err(|error| {
+            let no_device = error.exit() == Exit::HostLacks;
+            if no_device { NoScratch::NoLoopDevice(error) } else { NoScratch::Failed(error) }
+        })?;
+        // No journal, no checksums, nothing reserved, no inode tables written before they are needed: it lives an hour.
+        Program::new("mke2fs")
+            .args(["-q", "-F", "-t", "ext4", "-m", "0", "-i", "8192", "-I", "256", "-U", IDENTIFIER])
+            .args(["-O", "^has_journal,^metadata_csum,^resize_inode"])
+            .args(["-E", &format!("hash_seed={IDENTIFIER},lazy_itable_init=1,nodiscard,root_owner=0:0")])
+            .arg(device.path())
+            .run(reporter)?;
+        let mount = Mount::device(device.path(), &target, "ext4", Access::Write, "noinit_itable")?;
+        Ok(Scratch { mount, device })
+    }
+}
