@@ -4,9 +4,16 @@
 //! Never does I/O, never reads the clock or the environment: the same description and choices give the same plan.
 
 pub mod conflict;
+pub mod container;
+pub mod disk;
 pub mod identity;
 pub mod layout;
+mod make;
+pub mod request;
+pub mod rootfs;
 pub mod selection;
+pub mod sources;
+pub mod variables;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,6 +24,7 @@ use crate::bytes::Bytes;
 use crate::error::Place;
 pub use crate::error::Warning;
 pub use identity::{Seed, Uuid};
+pub use make::make;
 
 /// What the user chose on the command line, beside the description itself.
 #[derive(Clone, Debug, Default)]

@@ -1,0 +1,136 @@
+//! A file's text and the places in it.
+//!
+//! In: a path and its text. Out: [`Span`]s that know file, line, column and the text they cover.
+//! Never reads a file itself.
+
+use std::fmt;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::Place;
+
+/// One file of a description.
+#[derive(Debug)]
+pub struct Source {
+    path: PathBuf,
+    text: String,
+    /// Byte offset of the begin of each line.
+    lines: Vec<usize>,
+}
+
+impl Source {
+    /// A file with this text, named `path` in every message.
+    pub fn new(path: &Path, text: String) -> Arc<Source> {
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Arc::new(Source { path: path.to_path_buf(), text, lines })
+    }
+
+    /// As the user named it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The whole text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// 0-based line that holds the byte at `offset`.
+    fn line_of(&self, offset: usize) -> usize {
+        self.lines.partition_point(|start| *start <= offset).saturating_sub(1)
+    }
+
+    /// The line with this 0-based number, without its newline, and its offset.
+    pub fn line(&self, number: usize) -> (usize, &str) {
+        let start = self.lines.get(number).copied().unwrap_or(self.text.len());
+        let end = self.lines.get(number + 1).copied().unwrap_or(self.text.len());
+        (start, self.text.get(start..end).unwrap_or_default().trim_end_matches(['\n', '\r']))
+    }
+}
+
+/// A range of bytes in a [`Source`]. Cheap to clone.
+#[derive(Clone)]
+pub struct Span {
+    source: Arc<Source>,
+    start: usize,
+    end: usize,
+}
+
+impl Span {
+    /// The bytes `start..end`; ends beyond the text and inside a character are moved to where they are valid.
+    pub fn new(source: &Arc<Source>, start: usize, end: usize) -> Span {
+        let valid = |mut at: usize| {
+            at = at.min(source.text.len());
+            while !source.text.is_char_boundary(at) {
+                at -= 1;
+            }
+            at
+        };
+        let start = valid(start);
+        Span { source: source.clone(), start, end: valid(end).max(start) }
+    }
+
+    /// The file.
+    pub fn source(&self) -> &Arc<Source> {
+        &self.source
+    }
+
+    /// Offset of the first byte.
+    pub fn start(&self) -> usize {
+        self.start
+    }
+
+    /// Offset behind the last byte.
+    pub fn end(&self) -> usize {
+        self.end
+    }
+
+    /// 0-based number of the line on which it begins.
+    pub fn line(&self) -> usize {
+        self.source.line_of(self.start)
+    }
+
+    /// File, line and column.
+    pub fn place(&self) -> Place {
+        let line = self.line();
+        let (start, _) = self.source.line(line);
+        let column = self.source.text.get(start..self.start).unwrap_or_default().chars().count() + 1;
+        Place { file: self.source.path.clone(), line: line as u32 + 1, column: column as u32 }
+    }
+}
+
+impl PartialEq for Span {
+    fn eq(&self, other: &Span) -> bool {
+        Arc::ptr_eq(&self.source, &other.source) && (self.start, self.end) == (other.start, other.end)
+    }
+}
+
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.place())
+    }
+}
+
+/// A value with the place where it stands. Derefs to the value.
+#[derive(Clone, Debug)]
+pub struct Spanned<T> {
+    /// What was written.
+    pub value: T,
+    /// Where.
+    pub span: Span,
+}
+
+impl<T> Spanned<T> {
+    /// The same place with another value.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Spanned<U> {
+        Spanned { value: change(self.value), span: self.span }
+    }
+}
+
+impl<T> Deref for Spanned<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}

@@ -1,0 +1,154 @@
+//! A description and the user's choices to a [`Plan`].
+//!
+//! In: a [`Description`] and [`Choices`]. Out: a [`Plan`], or everything that stands in its way at once.
+//! Never does I/O.
+
+use super::selection::Selection;
+use super::{
+    Choices, Epoch, Image, Output, Plan, ScrubPlan, ScrubPreset, Seed, UpdateStack, Warning, conflict, container, disk,
+    request, rootfs, sources, variables,
+};
+use crate::description::{Description, Problem, Problems, Spanned, Type, shown};
+
+/// Decides everything.
+pub fn make(description: &Description, choices: &Choices) -> Result<Plan, Problems> {
+    let mut problems = Problems::new();
+    let mut warnings = Vec::new();
+    let selection = Selection::new(description, choices)?;
+    let kind = selection.image_type(description, choices.image_type.as_deref())?;
+    conflict::check(description, &selection, kind, &mut problems, &mut warnings);
+
+    let image = image(description, &selection, &mut problems);
+    let seed = Seed::new(&image.name, &image.version, choices.source_date_epoch);
+    let repositories = sources::repositories(&selection, &description.beside.folder, &mut problems, &mut warnings);
+    let update_stack = request::update_stack(&selection, kind, choices);
+    let packages = request::packages(description, &selection, kind, update_stack, &mut problems, &mut warnings);
+    if repositories.iter().all(|repository| repository.used == super::RepositoryUse::ImageOnly)
+        && !(packages.bootstrap.is_empty() && packages.image.is_empty())
+        && selection.repositories.is_empty()
+    {
+        problems.add(Problem::invalid("packages are asked for, and no <repository> is selected").at(&description.span));
+    }
+    let output = match kind.image.as_str() {
+        "oem" => disk::plan(kind, &image, &seed, choices, &mut problems, &mut warnings)
+            .map(|disk| Output::Disk(Box::new(disk))),
+        "docker" | "oci" => Some(Output::Container(Box::new(container::plan(kind, &image, &mut warnings)))),
+        "tbz" => Some(Output::RootTarball),
+        // Refused by name in `conflict`.
+        _ => None,
+    };
+    let mut root = rootfs::plan(description, &selection, kind, choices, &mut problems);
+    root.variables = variables::variables(&image, &selection, kind, &packages, &root);
+    let scrub = scrub(&selection, &output, choices);
+    check_essential(&selection, update_stack, &mut problems);
+    let epoch = match choices.source_date_epoch {
+        Some(seconds) => Epoch::Fixed(seconds),
+        None => Epoch::NewestRelease,
+    };
+    let Some(output) = output else {
+        // Nothing was made only where something was refused.
+        problems.add(Problem::refused(format!("image type {}", kind.image.value)).at(&kind.image.span));
+        return Err(problems.or(()).err().unwrap_or_default());
+    };
+    sort(&mut warnings);
+    problems.or(Plan {
+        profiles: selection.profiles.clone(),
+        description_dir: description.beside.folder.clone(),
+        description_file: description.source.path().to_path_buf(),
+        image,
+        epoch,
+        seed,
+        repositories,
+        packages,
+        update_stack,
+        root,
+        scrub,
+        output,
+        warnings,
+    })
+}
+
+fn sort(warnings: &mut Vec<Warning>) {
+    warnings.sort_by(|a, b| (&a.place, &a.text).cmp(&(&b.place, &b.text)));
+    warnings.dedup();
+}
+
+fn image(description: &Description, selection: &Selection<'_>, problems: &mut Problems) -> Image {
+    let version = selection.preferences.iter().find_map(|preferences| preferences.version.as_ref());
+    let version = match version {
+        None => {
+            problems.add(Problem::invalid("no selected <preferences> holds a <version>").at(&description.span));
+            String::new()
+        }
+        Some(version) => checked_version(version, problems),
+    };
+    Image {
+        name: description.name.to_string(),
+        display_name: description.display_name.clone().unwrap_or_else(|| description.name.to_string()),
+        version,
+        arch: if matches!(selection.arch, "i586" | "i686") { "ix86".to_string() } else { selection.arch.to_string() },
+        id: description.id.clone(),
+        author: description.author.clone(),
+        contact: description.contact.clone(),
+        specification: description.specification.clone(),
+    }
+}
+
+/// The version is a part of file names.
+fn checked_version(version: &Spanned<String>, problems: &mut Problems) -> String {
+    let fits = |char: char| char.is_ascii_alphanumeric() || matches!(char, '.' | '-' | '_' | '+' | '~');
+    if version.is_empty() || !version.chars().all(fits) || version.len() > 64 {
+        let title = format!("`{}` is not a version", shown(version));
+        problems.add(Problem::invalid(title).at(&version.span).label("three numbers are usual: 1.0.0"));
+    }
+    version.to_string()
+}
+
+fn scrub(selection: &Selection<'_>, output: &Option<Output>, choices: &Choices) -> ScrubPlan {
+    let mut plan = ScrubPlan {
+        preset: match output {
+            Some(Output::Container(_)) => ScrubPreset::Container,
+            _ => ScrubPreset::Vm,
+        },
+        except: choices.scrub_except.clone(),
+    };
+    for extension in selection.extensions.iter().filter(|extension| extension.name == "scrub") {
+        match extension.attributes.get("preset").map(|preset| preset.as_str()) {
+            Some("vm") => plan.preset = ScrubPreset::Vm,
+            Some("container") => plan.preset = ScrubPreset::Container,
+            Some("none") => plan.preset = ScrubPreset::None,
+            _ => {}
+        }
+        if let Some(except) = extension.attributes.get("except") {
+            let names = except.split([',', ' ']).filter(|name| !name.is_empty()).map(str::to_string);
+            plan.except.extend(names);
+        }
+    }
+    plan.except.sort();
+    plan.except.dedup();
+    plan
+}
+
+fn check_essential(selection: &Selection<'_>, update_stack: UpdateStack, problems: &mut Problems) {
+    let wanted = selection.extensions.iter().rfind(|extension| extension.name == "packages");
+    if let (Some(extension), UpdateStack::Kept) = (wanted, update_stack)
+        && let Some(essential) = extension.attributes.get("essential")
+        && **essential == "only-needed"
+    {
+        problems.add(
+            Problem::invalid("essential=\"only-needed\" needs an image without update stack")
+                .at(&essential.span)
+                .hint("dpkg expects essential packages: add <ingot:update-stack mode=\"none\"/>"),
+        );
+    }
+}
+
+/// The first character of a file's or user's text that cannot be a part of a line in /etc.
+pub(super) fn breaks_a_line(text: &str) -> bool {
+    text.contains([':', '\n', '\0']) || text.chars().any(char::is_control)
+}
+
+/// The types that may hold the disk's attributes.
+pub(super) fn is_disk(kind: &Type) -> bool {
+    *kind.image == "oem"
+}

@@ -1,0 +1,173 @@
+//! Which packages: lists merged, sorted, and the package manager's own package by KIWI's rule.
+//!
+//! In: a [`Selection`]. Out: a [`PackageRequest`] and whether the image keeps an update stack. Never resolves a name.
+
+use super::selection::Selection;
+use super::{Choices, Essential, Manager, Named, PackageRequest, Recommends, UpdateStack, Warning};
+use crate::description::{Description, Name, Packages, Problem, Problems, Spanned, Type, shown};
+
+/// The package that is the package manager.
+const APT: &str = "apt";
+
+/// KIWI's convention: packages in the bootstrap list and none for the image mean an image without package manager,
+/// unless the list names it. The description's own words win over that, and the command line over both.
+pub fn update_stack(selection: &Selection<'_>, kind: &Type, choices: &Choices) -> UpdateStack {
+    if let Some(choice) = choices.update_stack {
+        return choice;
+    }
+    let own = selection.extensions.iter().rfind(|extension| extension.name == "update-stack");
+    match own.and_then(|extension| extension.attributes.get("mode")).map(|mode| mode.as_str()) {
+        Some("none") => return UpdateStack::None,
+        Some(_) => return UpdateStack::Kept,
+        None => {}
+    }
+    let bootstrap = names(selection, |section| section == "bootstrap", |section| &section.packages);
+    let image = names(selection, |section| in_image(section, kind), |section| &section.packages);
+    let named = bootstrap.iter().any(|package| package.name == APT);
+    if !bootstrap.is_empty() && image.is_empty() && !named { UpdateStack::None } else { UpdateStack::Kept }
+}
+
+fn in_image(section: &str, kind: &Type) -> bool {
+    section == "image" || section == *kind.image
+}
+
+/// Merges the lists that count.
+pub fn packages(
+    description: &Description,
+    selection: &Selection<'_>,
+    kind: &Type,
+    update_stack: UpdateStack,
+    problems: &mut Problems,
+    warnings: &mut Vec<Warning>,
+) -> PackageRequest {
+    let place = manager(description, selection, problems);
+    let list = |wanted: &str| names(selection, |section| section == wanted, |section| &section.packages);
+    let mut bootstrap = list("bootstrap");
+    let mut image = names(selection, |section| in_image(section, kind), |section| &section.packages);
+    match update_stack {
+        UpdateStack::None => {
+            let mut leave_out = |packages: &mut Vec<Named>| {
+                packages.retain(|package| {
+                    let stays = package.name != APT;
+                    if !stays {
+                        warnings.push(Warning {
+                            text: format!("package `{APT}` is left out: the image has no update stack"),
+                            place: Some(package.place.clone()),
+                        });
+                    }
+                    stays
+                });
+            };
+            leave_out(&mut bootstrap);
+            leave_out(&mut image);
+        }
+        // KIWI appends it where both phases have packages; its apt bootstrap installs it in any case.
+        UpdateStack::Kept => {
+            if !bootstrap.iter().any(|package| package.name == APT) {
+                bootstrap.push(Named { name: APT.to_string(), place: place.span.place() });
+                bootstrap.sort_by(|a, b| a.name.cmp(&b.name));
+            }
+        }
+    }
+    let request = PackageRequest {
+        manager: Manager::Apt,
+        ignore: names(
+            selection,
+            |section| section == "bootstrap" || in_image(section, kind),
+            |section| &section.ignore,
+        ),
+        uninstall: list("uninstall"),
+        delete: list("delete"),
+        recommends: recommends(selection, kind, warnings),
+        essential: essential(selection),
+        bootstrap,
+        image,
+    };
+    let lists = [&request.bootstrap, &request.image, &request.ignore, &request.uninstall, &request.delete];
+    let sections = selection.packages.iter().flat_map(|section| section.packages.iter().chain(&section.ignore));
+    for name in sections {
+        // The list's own name, so that a section that does not count is not judged.
+        let used = lists.iter().any(|list| list.iter().any(|named| named.place == name.name.span.place()));
+        if used
+            && (name.name.starts_with('-')
+                || name.name.contains(|char: char| char.is_whitespace() || char.is_control()))
+        {
+            let title = format!("`{}` is not the name of a package", shown(&name.name));
+            problems.add(Problem::invalid(title).at(&name.name.span));
+        }
+    }
+    request
+}
+
+/// `<packagemanager>`: the first one counts.
+fn manager(description: &Description, selection: &Selection<'_>, problems: &mut Problems) -> Spanned<String> {
+    let found = selection.preferences.iter().find_map(|preferences| preferences.manager.clone());
+    let hint = "this version installs Debian packages with apt";
+    match found {
+        Some(manager) => {
+            if *manager != APT {
+                let title = format!("package manager {}", shown(&manager));
+                problems.add(Problem::refused(title).at(&manager.span).label("not driven yet").hint(hint));
+            }
+            manager
+        }
+        None => {
+            problems.add(
+                Problem::refused("package manager dnf4")
+                    .at(&description.span)
+                    .label("no selected <preferences> has a <packagemanager>, and dnf4 is KIWI's default")
+                    .hint(hint),
+            );
+            Spanned { value: String::new(), span: description.span.clone() }
+        }
+    }
+}
+
+fn recommends(selection: &Selection<'_>, kind: &Type, warnings: &mut Vec<Warning>) -> Recommends {
+    let first = |wanted: &dyn Fn(&str) -> bool| {
+        selection
+            .packages
+            .iter()
+            .filter(|section| wanted(&section.kind))
+            .find_map(|section| section.pattern_type.as_ref())
+    };
+    let bootstrap = first(&|section| section == "bootstrap");
+    let image = first(&|section| in_image(section, kind));
+    if let (Some(bootstrap), Some(image)) = (bootstrap, image)
+        && **bootstrap != **image
+    {
+        warnings.push(Warning {
+            text: format!("patternType of the bootstrap list is ignored: {} of the image's list counts", image.value),
+            place: Some(bootstrap.span.place()),
+        });
+    }
+    match image.or(bootstrap).map(|pattern| pattern.as_str()) {
+        Some("plusRecommended") => Recommends::Yes,
+        _ => Recommends::No,
+    }
+}
+
+fn essential(selection: &Selection<'_>) -> Essential {
+    let own = selection.extensions.iter().rfind(|extension| extension.name == "packages");
+    match own.and_then(|extension| extension.attributes.get("essential")).map(|value| value.as_str()) {
+        Some("only-needed") => Essential::OnlyNeeded,
+        _ => Essential::Kept,
+    }
+}
+
+/// Names of the sections that count, sorted, each once.
+fn names<'a>(
+    selection: &Selection<'a>,
+    counts: impl Fn(&str) -> bool,
+    of: impl Fn(&'a Packages) -> &'a Vec<Name>,
+) -> Vec<Named> {
+    let sections = selection.packages.iter().filter(|section| counts(&section.kind));
+    let mut names: Vec<Named> = sections
+        .flat_map(|section| of(section))
+        .filter(|name| selection.on_arch(&name.arch))
+        .map(|name| Named { name: name.name.to_string(), place: name.name.span.place() })
+        .collect();
+    names.sort_by(|a, b| a.name.cmp(&b.name));
+    names.dedup_by(|later, first| later.name == first.name);
+    names
+}

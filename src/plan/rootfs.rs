@@ -1,0 +1,235 @@
+//! What happens to the tree after its packages are in.
+//!
+//! In: the parts of a description that count and what lies beside it. Out: a [`RootPlan`]. Never reads a file.
+
+use std::collections::BTreeMap;
+
+use super::make::{breaks_a_line, is_disk};
+use super::selection::Selection;
+use super::{Archive, Choices, File, Group, Overlay, Password, RootPlan, Script, ScriptPhase, User, conflict};
+use crate::description::{self, Description, File as Written, Packages, Problem, Problems, Spanned, Type, shown};
+
+/// Plans overlays, users, settings, archives, files and scripts.
+pub fn plan(
+    description: &Description,
+    selection: &Selection<'_>,
+    kind: &Type,
+    choices: &Choices,
+    problems: &mut Problems,
+) -> RootPlan {
+    let sections = |wanted: &dyn Fn(&str) -> bool| -> Vec<&Packages> {
+        let sections = selection.packages.iter().copied();
+        sections.filter(|section| conflict::counts(&section.kind, &kind.image) && wanted(&section.kind)).collect()
+    };
+    let bootstrap = sections(&|section| section == "bootstrap");
+    let image = sections(&|section| section == "image" || section == *kind.image);
+    let files = bootstrap.iter().chain(&image).flat_map(|section| &section.files);
+    let files =
+        files.filter(|file| selection.on_arch(&file.arch)).filter_map(|written| file(written, problems)).collect();
+    let mut archives = |sections: &[&Packages]| {
+        let found = sections.iter().flat_map(|section| &section.archives);
+        found.filter_map(|written| archive(written, problems)).collect()
+    };
+    let bootstrap_archives = archives(&bootstrap);
+    let archives = archives(&image);
+    // KIWI: the last one counts.
+    let last = |of: fn(&description::Preferences) -> &Option<Spanned<String>>| {
+        selection.preferences.iter().rev().find_map(|preferences| of(preferences).as_ref())
+    };
+    let (keytable, timezone) = (last(|part| &part.keytable), last(|part| &part.timezone));
+    for text in [keytable, timezone].into_iter().flatten() {
+        let fits = |char: char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-' | '+' | '.' | '/');
+        if !text.chars().all(fits)
+            || text.starts_with(['/', '-'])
+            || text.split('/').any(|part| matches!(part, ".." | ""))
+        {
+            let title = format!("`{}` names nothing in the image", shown(text));
+            problems.add(Problem::invalid(title).at(&text.span).label("a name like `us` or `Europe/Berlin`"));
+        }
+    }
+    RootPlan {
+        overlays: overlays(description, selection, problems),
+        users: users(selection, problems),
+        locale: last(|part| &part.locale).map(|list| list.split(',').next().unwrap_or_default().to_string()),
+        keytable: keytable.map(|text| text.to_string()),
+        timezone: timezone.map(|text| text.to_string()),
+        bootstrap_archives,
+        archives,
+        files,
+        scripts: scripts(description, kind, problems),
+        variables: BTreeMap::new(),
+        network: choices.network_for_scripts,
+    }
+}
+
+/// Shared overlays first, then `root/`, then the profiles' folders: the more special wins.
+fn overlays(description: &Description, selection: &Selection<'_>, problems: &mut Problems) -> Vec<Overlay> {
+    let beside = &description.beside;
+    let mut overlays = Vec::new();
+    for extension in selection.extensions.iter().filter(|extension| extension.name == "overlay") {
+        let Some(name) = extension.attributes.get("name") else { continue };
+        match beside.overlays.get(name.as_str()) {
+            Some(folder) => overlays.push(Overlay::Folder(folder.clone())),
+            None => problems.add(
+                Problem::missing(format!("there is no overlay `{}`", shown(name)))
+                    .at(&name.span)
+                    .label("looked for in rootfs-overlays/ beside the description and in the folders above"),
+            ),
+        }
+    }
+    overlays.extend(beside.root.clone().map(Overlay::Folder));
+    overlays.extend(beside.root_tarball.clone().map(Overlay::Tarball));
+    let profiles = selection.profiles.iter().filter_map(|profile| beside.profiles.get(profile));
+    overlays.extend(profiles.cloned().map(Overlay::Folder));
+    overlays
+}
+
+/// Users by name: attributes of the first section that names one, groups of all.
+fn users(selection: &Selection<'_>, problems: &mut Problems) -> Vec<User> {
+    let mut users: Vec<User> = Vec::new();
+    for written in selection.users.iter().flat_map(|section| &section.users) {
+        let groups = written.groups.iter().map(|(name, gid)| Group { name: name.clone(), gid: *gid });
+        if let Some(known) = users.iter_mut().find(|user| user.name == *written.name) {
+            for group in groups {
+                if !known.groups.iter().any(|have| have.name == group.name) {
+                    known.groups.push(group);
+                }
+            }
+            continue;
+        }
+        let user = User {
+            name: written.name.to_string(),
+            password: password(written, problems),
+            groups: groups.collect(),
+            home: written.home.as_ref().map(|home| home.to_string()),
+            shell: written.shell.as_ref().map(|shell| shell.to_string()),
+            real_name: written.real_name.as_ref().map(|name| name.to_string()),
+            uid: written.id.as_ref().and_then(|id| {
+                let number = id.parse::<u32>().ok().filter(|id| *id < u32::MAX);
+                if number.is_none() {
+                    let title = format!("`{}` is not a user id", shown(id));
+                    problems.add(Problem::invalid(title).at(&id.span));
+                }
+                number
+            }),
+            place: written.name.span.place(),
+        };
+        check_user(written, &user, &users, problems);
+        users.push(user);
+    }
+    users
+}
+
+fn password(written: &description::User, problems: &mut Problems) -> Option<Password> {
+    let text = &written.password.0;
+    if text.is_empty() {
+        return None;
+    }
+    if written.plain {
+        return Some(Password::Plain(text.clone()));
+    }
+    if breaks_a_line(text) {
+        problems.add(Problem::invalid("the password is not a hash").at(&written.password_span));
+    } else if !text.starts_with(['$', '!', '*', '_']) && text.len() != 13 {
+        problems.add(
+            Problem::invalid("the password is not a hash of crypt(5)")
+                .at(&written.password_span)
+                .hint("make one with `openssl passwd -6`, or add pwdformat=\"plain\""),
+        );
+    }
+    Some(Password::Encrypted(text.clone()))
+}
+
+fn check_user(written: &description::User, user: &User, known: &[User], problems: &mut Problems) {
+    let name = &written.name;
+    let fits = |char: char| char.is_alphanumeric() || matches!(char, '_' | '-' | '.' | '$' | '@' | '+');
+    if !name.chars().all(fits) || name.starts_with(['-', '.']) || name.len() > 32 {
+        problems.add(Problem::invalid(format!("`{}` is not a user name", shown(name))).at(&name.span));
+    }
+    for text in [&written.home, &written.shell, &written.real_name].into_iter().flatten() {
+        if breaks_a_line(text) {
+            let title = format!("`{}` cannot stand in /etc/passwd", shown(text));
+            problems.add(Problem::invalid(title).at(&text.span).label("no colons and control characters"));
+        }
+    }
+    for text in [&written.home, &written.shell].into_iter().flatten() {
+        if !text.is_empty() && (!text.starts_with('/') || text.split('/').any(|part| part == "..")) {
+            let title = format!("`{}` is not an absolute path", shown(text));
+            problems.add(Problem::invalid(title).at(&text.span));
+        }
+    }
+    if let (Some(uid), Some(id)) = (user.uid, &written.id)
+        && let Some(other) = known.iter().find(|other| other.uid == Some(uid))
+    {
+        let title = format!("users `{}` and `{}` have the same id {uid}", shown(&other.name), shown(name));
+        problems.add(Problem::invalid(title).at(&id.span));
+    }
+}
+
+fn missing(written: &Written, what: &str) -> Problem {
+    let problem = Problem::missing(format!("there is no {what} {}", shown(&written.name))).at(&written.name.span);
+    match written.name.split('/').any(|part| part == "..") {
+        true => problem.label("a name cannot leave the description's folder"),
+        false => problem.label("looked for beside the description"),
+    }
+}
+
+/// An absolute path in the image; `None` and a problem where it climbs.
+fn target(target: Option<&Spanned<String>>, problems: &mut Problems) -> Option<String> {
+    let Some(target) = target else { return Some("/".to_string()) };
+    if target.split('/').any(|part| part == "..") || target.contains(char::is_control) {
+        let title = format!("`{}` is not a path in the image", shown(target));
+        problems.add(Problem::invalid(title).at(&target.span));
+        return None;
+    }
+    Some(format!("/{}", target.trim_start_matches('/')))
+}
+
+fn archive(written: &Written, problems: &mut Problems) -> Option<Archive> {
+    let target = target(written.target.as_ref(), problems);
+    let Some(path) = written.found.clone() else {
+        problems.add(missing(written, "archive"));
+        return None;
+    };
+    Some(Archive { path, target: target?, place: written.name.span.place() })
+}
+
+fn file(written: &Written, problems: &mut Problems) -> Option<File> {
+    let target = target(written.target.as_ref(), problems);
+    if let Some(owner) = &written.owner
+        && (breaks_a_line(&owner.replacen(':', "", 1)) || owner.starts_with('-') || owner.contains(' '))
+    {
+        let title = format!("`{}` is not an owner", shown(owner));
+        problems.add(Problem::invalid(title).at(&owner.span).label("`user` or `user:group`"));
+    }
+    let Some(path) = written.found.clone() else {
+        problems.add(missing(written, "file"));
+        return None;
+    };
+    Some(File {
+        path,
+        target: target?,
+        owner: written.owner.as_ref().map(|owner| owner.to_string()),
+        mode: written.permissions.as_ref().and_then(|octal| u32::from_str_radix(octal, 8).ok()),
+        place: written.name.span.place(),
+    })
+}
+
+fn scripts(description: &Description, kind: &Type, problems: &mut Problems) -> Vec<Script> {
+    let phases = [
+        ("post_bootstrap.sh", ScriptPhase::PostBootstrap),
+        ("config.sh", ScriptPhase::Config),
+        ("images.sh", ScriptPhase::Images),
+        ("pre_disk_sync.sh", ScriptPhase::PreDiskSync),
+    ];
+    let found = &description.beside.scripts;
+    if let (Some(script), true) = (found.get("disk.sh"), is_disk(kind)) {
+        problems.add(
+            Problem::refused(format!("script {}", script.display()))
+                .at(&kind.image.span)
+                .label("no script runs in the finished disk: use pre_disk_sync.sh"),
+        );
+    }
+    let used = phases.into_iter().filter(|(_, phase)| *phase != ScriptPhase::PreDiskSync || is_disk(kind));
+    used.filter_map(|(name, phase)| Some(Script { phase, path: found.get(name)?.clone() })).collect()
+}

@@ -1,0 +1,234 @@
+//! Where packages come from.
+//!
+//! In: the `<repository>` sections that count. Out: [`Repository`]s with resolved sources and keys.
+//! Never contacts a mirror and never reads a key.
+
+use std::path::{Path, PathBuf};
+
+use super::selection::Selection;
+use super::{Repository, RepositoryUse, Signed, Warning};
+use crate::description::{Problem, Problems, Repository as Written, Spanned, shown};
+
+/// Resolves every repository that counts, in the description's order.
+pub fn repositories(
+    selection: &Selection<'_>,
+    folder: &Path,
+    problems: &mut Problems,
+    warnings: &mut Vec<Warning>,
+) -> Vec<Repository> {
+    let mut repositories: Vec<Repository> = Vec::new();
+    for written in &selection.repositories {
+        let Some(repository) = repository(written, folder, &repositories, problems, warnings) else { continue };
+        if repositories.iter().any(|known| known.alias == repository.alias) {
+            let span = written.alias.as_ref().map_or(&written.span, |alias| &alias.span);
+            let title = format!("two repositories are called `{}`", shown(&repository.alias));
+            problems.add(Problem::invalid(title).at(span));
+            continue;
+        }
+        repositories.push(repository);
+    }
+    repositories
+}
+
+fn repository(
+    written: &Written,
+    folder: &Path,
+    known: &[Repository],
+    problems: &mut Problems,
+    warnings: &mut Vec<Warning>,
+) -> Option<Repository> {
+    match written.kind.as_ref().map(|kind| kind.as_str()) {
+        None | Some("apt-deb") => {}
+        Some(other) => {
+            let span = written.kind.as_ref().map_or(&written.span, |kind| &kind.span);
+            let title = format!("repository type {other}");
+            problems.add(Problem::refused(title).at(span).label("apt reads repositories of type apt-deb"));
+            return None;
+        }
+    }
+    if let Some(kind) = written.source_type.as_ref().filter(|kind| kind.as_str() != "baseurl") {
+        let title = format!("sourcetype=\"{}\"", kind.value);
+        problems.add(Problem::refused(title).at(&kind.span).label("apt reads repositories by their address"));
+    }
+    let (source, inline) = match source(&written.path, folder) {
+        Ok(resolved) => resolved,
+        Err(problem) => {
+            problems.add(problem);
+            return None;
+        }
+    };
+    let named = |name: &str, secret: &str| Some((name.to_string(), secret.to_string()));
+    let credentials = match (&written.username, &written.password) {
+        (Some(name), secret) => named(name, secret.as_ref().map_or("", |secret| &secret.0)),
+        (None, _) => inline,
+    };
+    let distribution = written.distribution.as_ref().map(|text| text.trim().to_string()).unwrap_or_default();
+    let components = match (written.components.as_slice(), distribution.as_str()) {
+        ([], "") => Vec::new(),
+        ([], _) => vec!["main".to_string()],
+        (components, _) => components.to_vec(),
+    };
+    for word in components.iter().chain([&distribution]) {
+        if word.contains(|char: char| char.is_whitespace() || char.is_control()) || word.starts_with('-') {
+            let title = format!("`{}` is not a suite or component", shown(word));
+            problems.add(Problem::invalid(title).at(&written.span));
+        }
+    }
+    let signed = match written.repository_gpgcheck {
+        Some(false) => {
+            warnings.push(Warning {
+                text: "repository_gpgcheck=\"false\": packages of this repository are not verified".to_string(),
+                place: Some(written.span.place()),
+            });
+            Signed::NotChecked
+        }
+        Some(true) | None => Signed::Required,
+    };
+    let used = match (written.image_only, written.image_include) {
+        (true, _) => RepositoryUse::ImageOnly,
+        (false, true) => RepositoryUse::BuildAndImage,
+        (false, false) => RepositoryUse::Build,
+    };
+    Some(Repository {
+        alias: match &written.alias {
+            Some(alias) => alias.to_string(),
+            None => unused(alias(&source, &distribution), known),
+        },
+        distribution,
+        components,
+        architectures: written.architectures.iter().map(|arch| debian_arch(arch).to_string()).collect(),
+        priority: written.priority.as_ref().and_then(|priority| {
+            let number = priority.trim_start_matches('+').parse();
+            if number.is_err() {
+                let title = format!("`{}` is not a priority", shown(priority));
+                problems.add(Problem::invalid(title).at(&priority.span).label("a whole number from 0 on"));
+            }
+            number.ok()
+        }),
+        signed,
+        keys: keys(written, problems),
+        used,
+        credentials,
+        customize: customize(written, problems),
+        place: written.span.place(),
+        source,
+    })
+}
+
+fn keys(written: &Written, problems: &mut Problems) -> Vec<String> {
+    let mut keys = Vec::new();
+    for key in &written.keys {
+        match (&key.found, key.uri.split(':').next()) {
+            (Some(path), _) => keys.push(path.display().to_string()),
+            (None, Some("http" | "https")) => keys.push(key.uri.to_string()),
+            (None, Some("ftp")) => {
+                problems.add(Problem::refused("a signing key over ftp").at(&key.uri.span).label("use https"));
+            }
+            (None, _) => {
+                let title = format!("there is no signing key {}", shown(&key.uri));
+                problems.add(Problem::missing(title).at(&key.uri.span));
+            }
+        }
+    }
+    keys
+}
+
+fn customize(written: &Written, problems: &mut Problems) -> Option<PathBuf> {
+    let (name, found) = written.customize.as_ref()?;
+    if found.is_none() {
+        let title = format!("there is no script {}", shown(name));
+        problems.add(Problem::missing(title).at(&name.span).label("looked for beside the description"));
+    }
+    found.clone()
+}
+
+type Credentials = Option<(String, String)>;
+
+/// The source as the plan names it, and credentials that were a part of its address.
+fn source(path: &Spanned<String>, folder: &Path) -> Result<(String, Credentials), Problem> {
+    let text = path.trim();
+    let refused = |label: &str, hint: &str| {
+        Err(Problem::refused(format!("repository {}", shown(text))).at(&path.span).label(label).hint(hint))
+    };
+    if text.contains(|char: char| char.is_whitespace() || char.is_control()) {
+        let title = format!("`{}` is not an address", shown(text));
+        return Err(Problem::invalid(title).at(&path.span).label("blanks and control characters are not allowed"));
+    }
+    let elsewhere = "name the repository itself, or mirror://NAME and --mirror NAME=URL";
+    match text.split_once(':') {
+        Some(("mirror", rest)) => {
+            let name = rest.trim_start_matches('/').split('/').next().unwrap_or_default();
+            if name.is_empty() || !rest.starts_with("//") {
+                return Err(Problem::invalid("mirror:// lacks the mirror's name")
+                    .at(&path.span)
+                    .label("mirror://debian, for example"));
+            }
+            Ok((text.to_string(), None))
+        }
+        Some((scheme @ ("http" | "https"), rest)) => {
+            let rest = rest.trim_start_matches('/');
+            let host = rest.split('/').next().unwrap_or_default();
+            let Some((login, bare)) = host.rsplit_once('@') else {
+                return if host.is_empty() {
+                    Err(Problem::invalid(format!("`{}` names no host", shown(text))).at(&path.span))
+                } else {
+                    Ok((format!("{scheme}://{rest}"), None))
+                };
+            };
+            let (name, secret) = login.split_once(':').unwrap_or((login, ""));
+            let address = format!("{scheme}://{bare}{}", &rest[host.len()..]);
+            Ok((address, Some((name.to_string(), secret.to_string()))))
+        }
+        Some((scheme @ ("file" | "dir"), rest)) => {
+            // dir:///path, dir://./path and dir:/path all mean an absolute path, as in OBS.
+            let absolute = rest.trim_start_matches('/').trim_start_matches("./");
+            Ok((format!("{scheme}:///{absolute}"), None))
+        }
+        Some(("this", rest)) => {
+            let relative = rest.trim_start_matches('/');
+            if Path::new(relative).components().any(|part| part == std::path::Component::ParentDir) {
+                let title = format!("`{}` leaves the description's folder", shown(text));
+                return Err(Problem::invalid(title).at(&path.span));
+            }
+            Ok((format!("dir://{}", folder.join(relative).display()), None))
+        }
+        Some(("obs", _)) => refused("projects of the Open Build Service are not looked up yet", elsewhere),
+        Some(("obsrepositories", _)) => {
+            refused("only the Open Build Service knows which repositories these are", elsewhere)
+        }
+        Some(("ftp", _)) => refused("apt reads no ftp", "use https"),
+        _ => Err(Problem::invalid(format!("`{}` is not the address of a repository", shown(text)))
+            .at(&path.span)
+            .label("mirror://, https://, http://, file:///, dir:/// or this:// is expected")),
+    }
+}
+
+/// A name made from the source: its last words and the suite.
+fn alias(source: &str, distribution: &str) -> String {
+    let words = source.split(['/', ':']).filter(|word| !word.is_empty()).skip(1);
+    let words = words.chain(distribution.split('/')).filter(|word| !word.is_empty());
+    let name = words.collect::<Vec<_>>().join("-");
+    let fits = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_' | '.');
+    name.chars().map(|char| if fits(char) { char } else { '-' }).collect()
+}
+
+fn unused(name: String, known: &[Repository]) -> String {
+    let taken = |name: &str| known.iter().any(|repository| repository.alias == name);
+    if !taken(&name) {
+        return name;
+    }
+    (2..).map(|number| format!("{name}-{number}")).find(|name| !taken(name)).unwrap_or(name)
+}
+
+/// Debian's name of an architecture.
+pub fn debian_arch(arch: &str) -> &str {
+    match arch {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "i586" | "i686" | "ix86" => "i386",
+        "armv7l" | "armv7hl" | "armv6l" | "armv6hl" => "armhf",
+        "armv5el" | "armv5tel" => "armel",
+        "ppc64le" => "ppc64el",
+        other => other,
+    }
+}
