@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use super::layout::{self, Root, Wanted};
 use super::{
-    BootPlan, Choices, DiskPlan, DiskSize, FilesystemKind, Firmware, FormatChoice, GrowRoot, Image, PartitionTable,
-    Persistency, Seed, Support, TimeoutStyle, Warning,
+    BootPlan, Choices, DiskPlan, DiskSize, FilesystemKind, Firmware, FormatChoice, GrowRoot, Image, Initrd,
+    PartitionTable, Persistency, Seed, Support, TimeoutStyle, Warning,
 };
 use crate::bytes::Bytes;
 use crate::description::{Problem, Problems, Spanned, Type, shown};
@@ -56,6 +56,7 @@ pub fn plan(
         _ => GrowRoot::AtFirstBoot,
     };
     Some(DiskPlan {
+        arch: image.arch.clone(),
         table,
         disk_id: seed.uuid("disk"),
         firmware,
@@ -285,21 +286,6 @@ impl Maker<'_> {
             let label = "this version installs grub2";
             self.problems.add(Problem::refused(title).at(&name.span).label(label));
         }
-        if let Some(system) = self.kind.get("initrd_system").cloned() {
-            match system.as_str() {
-                "kiwi" => self.problems.add(
-                    Problem::refused("initrd_system=\"kiwi\"")
-                        .at(&system.span)
-                        .label("use dracut or initramfs-tools: the initrd comes from the package that the image has"),
-                ),
-                "none" => self.problems.add(
-                    Problem::refused("initrd_system=\"none\"")
-                        .at(&system.span)
-                        .label("a disk without initrd is not made yet"),
-                ),
-                _ => {}
-            }
-        }
         let timeout = get("timeout").map_or(10, |text| {
             text.parse().unwrap_or_else(|_| {
                 let title = format!("a timeout of {} seconds is too long", shown(&text));
@@ -327,7 +313,21 @@ impl Maker<'_> {
             input_terminals,
             serial: get("serial_line").map(|line| line.value),
             command_line: command_line.map(|line| line.trim().to_string()).unwrap_or_default(),
+            initrd: self.initrd(),
             title: self.kind.oem("oem-boot-title").map_or(image.display_name.clone(), |title| title.value),
+        }
+    }
+
+    fn initrd(&mut self) -> Initrd {
+        match self.kind.get("initrd_system").map(|system| (system.as_str(), &system.span)) {
+            Some(("dracut", _)) => Initrd::Dracut,
+            Some(("none", _)) => Initrd::None,
+            Some((_, span)) => {
+                let label = "use dracut or initramfs-tools: the initrd comes from the package that the image has";
+                self.problems.add(Problem::refused("initrd_system=\"kiwi\"").at(span).label(label));
+                Initrd::Automatic
+            }
+            None => Initrd::Automatic,
         }
     }
 
