@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     ("bytes", &[]),
     ("error", &[]),
-    ("parallel", &[]),
+    ("parallel", &["error"]),
     ("report", &["error"]),
     ("host", &["bytes", "error", "report"]),
     ("cache", &["bytes", "error", "report", "host"]),

@@ -4,7 +4,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod artifacts;
+mod faults;
+mod kill;
+mod names;
 mod namespace;
+mod planted;
+mod reproducible;
 mod sandbox;
+mod symlinks;
 mod workspace;
 mod world;

@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::support::leaks::Host;
 use crate::support::server::{Fault, Server};
 use crate::support::world::{SUITE, World};
-use crate::support::{alone, need, scratch};
+use crate::support::{alone, need, scratch, together};
 
 /// `apt-get update` and a simulated installation against `url`, with a configuration of its own.
 fn apt(folder: &Path, world: &World, url: &str, package: &str) -> (bool, String) {
@@ -40,6 +40,7 @@ fn apt(folder: &Path, world: &World, url: &str, package: &str) -> (bool, String)
 #[test]
 fn apt_accepts_the_tiny_worlds_signature_and_solves_in_it() {
     need!("apt-get", "dpkg-deb", "gpg");
+    let _turn = together();
     let world = World::open();
     let server = Server::start(world.repository());
     let scratch = scratch();
@@ -54,6 +55,7 @@ fn apt_accepts_the_tiny_worlds_signature_and_solves_in_it() {
 #[test]
 fn apt_sees_each_fault_of_the_server() {
     need!("apt-get", "dpkg-deb", "gpg");
+    let _turn = together();
     let world = World::open();
     let table = [
         ("Packages", Fault::Reset(100), ""),
@@ -75,6 +77,7 @@ fn apt_sees_each_fault_of_the_server() {
 #[test]
 fn a_repository_signed_by_somebody_else_is_told_apart() {
     need!("apt-get", "dpkg-deb", "gpg");
+    let _turn = together();
     let world = World::open();
     let scratch = scratch();
     let copy = scratch.path().join("repository");

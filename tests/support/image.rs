@@ -2,6 +2,7 @@
 //!
 //! In: XML that a test edits, files that it adds. Out: a folder that `ingot` reads, and what `ingot` answered.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +10,79 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use super::leaks::Host;
+use super::server::Server;
 use super::world::{SUITE, World};
+
+/// The tiny world, a mirror of it, and a folder in which one test's builds take place.
+pub struct Bench {
+    /// The repository and its keys.
+    pub world: World,
+    /// What `mirror://tiny` is.
+    pub mirror: Server,
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    /// With a mirror that behaves.
+    pub fn new() -> Bench {
+        let world = World::open();
+        let mirror = Server::start(world.repository());
+        Bench::with_mirror(mirror)
+    }
+
+    /// With this mirror.
+    pub fn with_mirror(mirror: Server) -> Bench {
+        let bench = Bench { world: World::open(), mirror, folder: super::scratch() };
+        for name in ["work", "cache"] {
+            fs::create_dir(bench.path(name)).unwrap();
+        }
+        bench
+    }
+
+    /// A path in the bench's folder: `work` is the scratch space of builds, `cache` their cache, `out` the target.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The host and this folder as they are now.
+    pub fn look(&self) -> Host {
+        Host::look(&[&self.path(""), &self.path("work")])
+    }
+
+    /// See [`Host::assert_nothing_left`]: neither on the host nor beside the target nor in the scratch space.
+    #[track_caller]
+    pub fn assert_nothing_left(&self, before: &Host) {
+        before.assert_nothing_left(&[&self.path(""), &self.path("work")]);
+    }
+
+    /// See [`Description::container`].
+    pub fn container(&self) -> Description {
+        Description::container(&self.world, &self.path("image"))
+    }
+
+    /// See [`Description::disk`].
+    pub fn disk(&self) -> Description {
+        Description::disk(&self.world, &self.path("image"))
+    }
+
+    /// `ingot build DESCRIPTION` into `out`.
+    pub fn build(&self, description: &Description) -> Ingot {
+        self.build_into(description, "out")
+    }
+
+    /// `ingot build DESCRIPTION` into another folder of the bench.
+    pub fn build_into(&self, description: &Description, target: &str) -> Ingot {
+        Ingot::new(["build"])
+            .arg(description.folder())
+            .arg("--target-dir")
+            .arg(self.path(target))
+            .arg("--mirror")
+            .arg(format!("tiny={}", self.mirror.url()))
+            .env("INGOT_CACHE_DIR", self.path("cache").to_str().unwrap())
+            .env("INGOT_WORK_DIR", self.path("work").to_str().unwrap())
+    }
+}
 
 /// A folder with a description of an image of the tiny world.
 pub struct Description {
@@ -125,12 +198,6 @@ impl Ingot {
         Ingot { command }
     }
 
-    /// `ingot build DESCRIPTION --target-dir TARGET --cache-dir CACHE --mirror tiny=MIRROR`.
-    pub fn build(description: &Path, target: &Path, cache: &Path, mirror: &str) -> Ingot {
-        let ingot = Ingot::new(["build"]).arg(description).arg("--target-dir").arg(target);
-        ingot.arg("--cache-dir").arg(cache).arg("--mirror").arg(format!("tiny={mirror}"))
-    }
-
     /// One more argument.
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Ingot {
         self.command.arg(argument);
@@ -151,8 +218,13 @@ impl Ingot {
 
     /// Runs under another umask.
     pub fn umask(self, mask: u32) -> Ingot {
+        self.after(&format!("umask {mask:04o}"))
+    }
+
+    /// Runs after a line of shell has changed the process (`umask 077`, `ulimit -n 64`).
+    pub fn after(self, line: &str) -> Ingot {
         let mut shell = Command::new("sh");
-        shell.arg("-c").arg(format!("umask {mask:04o}; exec \"$@\"")).arg("sh");
+        shell.arg("-c").arg(format!("{line}; exec \"$@\"")).arg("sh");
         shell.arg(self.command.get_program()).args(self.command.get_args()).env_clear().stdin(Stdio::null());
         for (name, value) in self.command.get_envs() {
             shell.env(name, value.unwrap_or_default());
@@ -198,6 +270,14 @@ impl Answer {
         self
     }
 
+    /// Panics with the whole output unless it ended with one of these exit codes.
+    #[track_caller]
+    pub fn expect_one_of(self, codes: &[i32]) -> Answer {
+        let good = self.code.is_some_and(|code| codes.contains(&code));
+        assert!(good, "{:?} is none of {codes:?}\n--- stdout\n{}\n--- stderr\n{}", self.code, self.stdout, self.stderr);
+        self
+    }
+
     /// Panics unless stderr has all of these parts.
     #[track_caller]
     pub fn says(self, parts: &[&str]) -> Answer {
@@ -218,4 +298,62 @@ pub fn result(folder: &Path, end: &str) -> PathBuf {
     found.retain(|path| path.to_string_lossy().ends_with(end));
     assert_eq!(found.len(), 1, "one *{end} in {names}");
     found.remove(0)
+}
+
+/// Names and SHA-256 of all files in `folder`, except logs, which hold times.
+pub fn digests(folder: &Path) -> BTreeMap<String, String> {
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let files =
+        entries.flatten().filter(|entry| entry.path().is_file() && !entry.path().to_string_lossy().ends_with(".log"));
+    files
+        .map(|entry| (entry.file_name().into_string().unwrap(), super::world::sha256(&fs::read(entry.path()).unwrap())))
+        .collect()
+}
+
+/// Every regular file of an archive, unpacked with GNU tar below `folder`, archives and gzip inside it unpacked too.
+pub fn unpack(archive: &Path, folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    let tar = ["--extract", "--xattrs", "--numeric-owner", "--delay-directory-restore", "--file"];
+    let status = Command::new("tar").args(tar).arg(archive).arg("--directory").arg(folder).status().unwrap();
+    assert!(status.success(), "GNU tar cannot unpack {}", archive.display());
+}
+
+/// The root filesystem in a docker archive, unpacked with GNU tar into `folder`.
+pub fn unpack_docker(archive: &Path, folder: &Path) {
+    let outer = folder.with_extension("outer");
+    unpack(archive, &outer);
+    let manifest: serde_json::Value = serde_json::from_slice(&fs::read(outer.join("manifest.json")).unwrap()).unwrap();
+    for layer in manifest[0]["Layers"].as_array().unwrap() {
+        unpack(&outer.join(layer.as_str().unwrap()), folder);
+    }
+    fs::remove_dir_all(outer).unwrap();
+}
+
+/// Where the partitions of a raw disk are: `(number, start, length)` in bytes, as sfdisk reads them.
+pub fn partitions(raw: &Path) -> Vec<(String, u64, u64)> {
+    let output = Command::new("sfdisk").arg("--json").arg(raw).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let table: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let table = &table["partitiontable"];
+    let sector = table["sectorsize"].as_u64().unwrap_or(512);
+    let partitions = table["partitions"].as_array().unwrap().iter();
+    partitions
+        .map(|partition| {
+            let number = |name: &str| partition[name].as_u64().unwrap() * sector;
+            (partition["name"].as_str().unwrap_or_default().to_string(), number("start"), number("size"))
+        })
+        .collect()
+}
+
+/// The root filesystem of a raw disk, the last partition, as a file of its own (sparse).
+pub fn root_filesystem(raw: &Path, to: &Path) {
+    let (_, start, length) = partitions(raw).pop().unwrap();
+    let status = Command::new("dd")
+        .args(["bs=1M", "conv=sparse", "status=none", "iflag=skip_bytes,count_bytes"])
+        .args([format!("skip={start}"), format!("count={length}")])
+        .arg(format!("if={}", raw.display()))
+        .arg(format!("of={}", to.display()))
+        .status()
+        .unwrap();
+    assert!(status.success());
 }

@@ -30,7 +30,7 @@ impl Host {
         Host {
             mounts: mounts(),
             loops: loops(),
-            processes: descendants(),
+            processes: descendants(getpid().as_raw_nonzero().get()),
             devices: devices(),
             folders: watched.iter().flat_map(|folder| entries(folder)).collect(),
         }
@@ -95,9 +95,14 @@ fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
-/// Living descendants of this process, as `pid command`.
-fn descendants() -> BTreeSet<String> {
-    let mut parents = Vec::new();
+/// Whether `process` has a living descendant with this command, as proc(5) writes it: `(sleep)`.
+pub fn has_descendant(process: u32, command: &str) -> bool {
+    descendants(process as i32).iter().any(|name| name.ends_with(command))
+}
+
+/// Living descendants of a process, as `pid (command)`.
+fn descendants(ancestor: i32) -> BTreeSet<String> {
+    let mut living = Vec::new();
     for path in entries(Path::new("/proc")) {
         let Some(pid) = path.file_name().and_then(|name| name.to_str()?.parse::<i32>().ok()) else { continue };
         let Ok(stat) = fs::read_to_string(path.join("stat")) else { continue };
@@ -106,13 +111,13 @@ fn descendants() -> BTreeSet<String> {
         let mut words = tail.split_whitespace();
         let (state, parent) = (words.next().unwrap_or("Z"), words.next().and_then(|word| word.parse::<i32>().ok()));
         if state != "Z" {
-            parents.push((pid, parent.unwrap_or(0), format!("{head})")));
+            living.push((pid, parent.unwrap_or(0), format!("{head})")));
         }
     }
-    let mut family = BTreeSet::from([getpid().as_raw_nonzero().get()]);
+    let mut family = BTreeSet::from([ancestor]);
     loop {
         let before = family.len();
-        for (pid, parent, _) in &parents {
+        for (pid, parent, _) in &living {
             if family.contains(parent) {
                 family.insert(*pid);
             }
@@ -121,6 +126,6 @@ fn descendants() -> BTreeSet<String> {
             break;
         }
     }
-    family.remove(&getpid().as_raw_nonzero().get());
-    parents.into_iter().filter(|(pid, _, _)| family.contains(pid)).map(|(_, _, name)| name).collect()
+    family.remove(&ancestor);
+    living.into_iter().filter(|(pid, _, _)| family.contains(pid)).map(|(_, _, name)| name).collect()
 }

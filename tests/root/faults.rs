@@ -1,0 +1,409 @@
+//! Bad input and a bad world: the right exit code, a clear message, an earlier result untouched, nothing left behind.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::image::{Answer, Bench, Description, Ingot, digests};
+use crate::support::leaks::Host;
+use crate::support::server::{Fault, Server};
+use crate::support::world::{SUITE, World};
+use crate::support::{alone, need, together};
+
+/// Builds into a target that holds an earlier result, and asserts that only a log was added to it.
+#[track_caller]
+fn fail(bench: &Bench, build: Ingot, codes: &[i32], says: &[&str]) -> Answer {
+    let target = bench.path("out");
+    fs::create_dir_all(&target).unwrap();
+    fs::write(target.join("manifest.json"), "earlier").unwrap();
+    fs::write(target.join("tiny.x86_64-1.2.3.docker.tar"), "earlier").unwrap();
+    let earlier = digests(&target);
+    let before = bench.look();
+    let answer = build.run().expect_one_of(codes).says(says);
+    assert!(answer.stderr.contains("error: "), "{}", answer.stderr);
+    bench.assert_nothing_left(&before);
+    assert_eq!(digests(&target), earlier, "the earlier result was touched");
+    answer
+}
+
+#[test]
+fn a_bad_description_is_65_or_66_and_names_its_line() {
+    need!(root);
+    let _turn = alone();
+    type Change = fn(Description) -> Description;
+    let table: &[(Change, &[i32], &[&str])] = &[
+        (|d| d.edit("</image>", "</imag>"), &[65], &["config.xml:"]),
+        (|d| d.edit("<version>1.2.3</version>", "<version>1.2.3"), &[65], &["config.xml:"]),
+        (|d| d.edit("image=\"docker\"", "imag=\"docker\""), &[65], &["config.xml:", "imag"]),
+        (|d| d.edit("<packagemanager>apt", "<packagemanager>atp"), &[65], &["config.xml:", "atp"]),
+        (|d| d.edit("this://tiny.asc", "this://missing.asc"), &[65, 66], &["missing.asc"]),
+        (
+            |d| d.edit("<package name=\"passwd\"/>", "<package name=\"passwd\"/><archive name=\"gone.tar\"/>"),
+            &[65, 66],
+            &["gone.tar"],
+        ),
+        (|d| d.edit("mirror://tiny", "mirror://nobody-knows"), &[65, 66, 78], &["nobody-knows"]),
+    ];
+    for (change, codes, says) in table {
+        let bench = Bench::new();
+        let description = change(bench.container());
+        fail(&bench, bench.build(&description), codes, says);
+    }
+}
+
+#[test]
+fn a_description_that_is_not_there_is_66() {
+    need!(root);
+    let _turn = together();
+    let bench = Bench::new();
+    let build = Ingot::new(["build", "/nonexistent/description", "--target-dir"]).arg(bench.path("out"));
+    build.run().expect(66).says(&["/nonexistent/description"]);
+    assert!(!bench.path("out").exists());
+}
+
+#[test]
+fn packages_that_cannot_be_had_are_65_with_apts_own_reason() {
+    need!(root);
+    let _turn = alone();
+    let table: &[(&[&str], &[&str])] = &[
+        (&["tiny-unsatisfiable"], &["tiny-unsatisfiable", "tiny-nowhere"]),
+        (&["tiny-ap"], &["tiny-ap", "Unable to locate package"]),
+        (&["tiny-left", "tiny-right"], &["tiny-left", "tiny-right"]),
+    ];
+    for (packages, says) in table {
+        let bench = Bench::new();
+        let description = packages.iter().fold(bench.container(), |description, name| description.package(name));
+        fail(&bench, bench.build(&description), &[65], says);
+    }
+}
+
+#[test]
+fn a_maintainer_script_that_fails_is_named_and_its_words_are_shown() {
+    need!(root);
+    let _turn = alone();
+    let bench = Bench::new();
+    let description = bench.container().package("tiny-broken-postinst");
+    let says = ["tiny-broken-postinst: this cannot work"];
+    fail(&bench, bench.build(&description), &[65, 74], &says);
+}
+
+#[test]
+fn a_script_that_fails_is_65_with_its_name_its_status_and_its_last_lines() {
+    need!(root);
+    let _turn = alone();
+    for name in ["config.sh", "images.sh", "post_bootstrap.sh"] {
+        let bench = Bench::new();
+        let description = bench.container().script(name, "echo the last thing it said\nexit 3");
+        let answer = fail(&bench, bench.build(&description), &[65], &[name, "3", "the last thing it said"]);
+        let log = answer.stderr.lines().find_map(|line| line.trim().strip_prefix("log:").map(str::trim));
+        let log = fs::read_to_string(log.unwrap_or_else(|| panic!("no log in {}", answer.stderr))).unwrap();
+        assert!(log.contains("the last thing it said"), "{log}");
+    }
+}
+
+/// A mirror whose copy of the repository was changed.
+fn spoilt(change: impl FnOnce(&World, &Path)) -> Bench {
+    let mut bench = Bench::new();
+    let folder = bench.path("spoilt");
+    bench.world.copy(&folder);
+    change(&bench.world, &folder);
+    bench.mirror = Server::start(folder);
+    bench
+}
+
+fn suite(folder: &Path) -> PathBuf {
+    folder.join("dists").join(SUITE)
+}
+
+fn replace(path: &Path, bytes: impl AsRef<[u8]>) {
+    // The copy is made of hard links.
+    fs::remove_file(path).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_repository_without_a_good_signature_is_76() {
+    need!(root);
+    let _turn = alone();
+    type Change = fn(&World, &Path);
+    let unsigned: Change = |_, folder| {
+        for name in ["InRelease", "Release.gpg"] {
+            fs::remove_file(suite(folder).join(name)).unwrap();
+        }
+    };
+    let tampered: Change = |_, folder| {
+        for name in ["InRelease", "Release"] {
+            let text = fs::read_to_string(suite(folder).join(name)).unwrap();
+            replace(&suite(folder).join(name), text.replace("Origin: Tiny", "Origin: Evil"));
+        }
+    };
+    let changed_index: Change = |_, folder| {
+        let path = suite(folder).join("main/binary-amd64/Packages.gz");
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        replace(&path, bytes);
+        let path = suite(folder).join("main/binary-amd64/Packages");
+        let text = fs::read_to_string(&path).unwrap().replace("tiny-app", "evil-app");
+        replace(&path, text);
+    };
+    for (name, change) in [("unsigned", unsigned), ("tampered", tampered), ("index", changed_index)] {
+        let bench = spoilt(change);
+        let description = bench.container();
+        eprintln!("{name}");
+        fail(&bench, bench.build(&description), &[76], &[]);
+    }
+    // A good signature, of somebody else.
+    let bench = Bench::new();
+    let description = bench.container();
+    fs::copy(bench.world.other_key(), description.folder().join("tiny.asc")).unwrap();
+    fail(&bench, bench.build(&description), &[76], &[]);
+}
+
+#[test]
+fn an_unsigned_repository_that_the_description_accepts_is_recorded_in_the_manifest() {
+    need!(root);
+    let _turn = together();
+    let bench = spoilt(|_, folder| {
+        for name in ["InRelease", "Release.gpg"] {
+            fs::remove_file(folder.join("dists").join(SUITE).join(name)).unwrap();
+        }
+    });
+    let accepted = "<repository repository_gpgcheck=\"false\" type";
+    let description = bench.container().edit("<repository type", accepted);
+    bench.build(&description).run().expect(0);
+    let manifest = fs::read_to_string(bench.path("out/manifest.json")).unwrap();
+    assert!(manifest.contains("not-checked"), "{manifest}");
+}
+
+#[test]
+fn a_package_with_a_wrong_checksum_is_76_and_never_stays_in_the_cache() {
+    need!(root);
+    let _turn = alone();
+    let world = World::open();
+    let package = world.package("libtiny1");
+    let mut bytes = fs::read(world.repository().join(&package)).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    let mut bench = Bench::with_mirror(Server::start(world.repository()).fault("libtiny1", Fault::Bytes(bytes)));
+    let description = bench.container();
+    fail(&bench, bench.build(&description), &[76], &["libtiny1"]);
+    // The same cache, and a mirror that behaves again.
+    fs::remove_dir_all(bench.path("out")).unwrap();
+    bench.mirror = Server::start(world.repository());
+    bench.build(&description).run().expect(0);
+}
+
+#[test]
+fn a_spoilt_cache_is_noticed_and_never_installed() {
+    need!(root);
+    let _turn = together();
+    let bench = Bench::new();
+    let description = bench.container();
+    bench.build_into(&description, "expected").run().expect(0);
+    // Flips a bit in every package of the store.
+    let mut spoilt = 0;
+    for path in files_below(&bench.path("cache")) {
+        let mut bytes = fs::read(&path).unwrap();
+        if bytes.starts_with(b"!<arch>") {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            replace(&path, bytes);
+            spoilt += 1;
+        }
+    }
+    assert!(spoilt > 10, "only {spoilt} packages in the cache");
+    let answer = bench.build(&description).run();
+    match answer.code {
+        Some(0) => assert_eq!(digests(&bench.path("out")), digests(&bench.path("expected"))),
+        _ => drop(answer.expect(76)),
+    }
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => found.extend(files_below(&entry.path())),
+            kind if kind.is_file() => found.push(entry.path()),
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn a_mirror_that_fails_is_75() {
+    need!(root);
+    let _turn = alone();
+    let table = [
+        ("", Fault::Status(503)),
+        (".deb", Fault::Status(503)),
+        (".deb", Fault::Reset(100)),
+        (".deb", Fault::Truncate(100)),
+        ("Packages", Fault::Reset(10)),
+        ("/pool/", Fault::Redirect("/pool/round/and/round.deb".into())),
+    ];
+    for (part, fault) in table {
+        let bench = Bench::with_mirror(Server::start(World::open().repository()).fault(part, fault.clone()));
+        let description = bench.container();
+        eprintln!("{part} {fault:?}");
+        let answer = fail(&bench, bench.build(&description), &[75], &[]);
+        assert!(!answer.stderr.contains("panicked"), "{fault:?}: {}", answer.stderr);
+    }
+}
+
+#[test]
+fn a_mirror_that_nobody_answers_for_is_75() {
+    need!(root);
+    let _turn = alone();
+    let bench = Bench::new();
+    let description = bench.container();
+    // A port that was free a moment ago.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let build = Ingot::new(["build"])
+        .arg(description.folder())
+        .arg("--target-dir")
+        .arg(bench.path("dead"))
+        .arg(format!("--mirror=tiny={url}"))
+        .env("INGOT_CACHE_DIR", bench.path("other cache").to_str().unwrap())
+        .env("INGOT_WORK_DIR", bench.path("work").to_str().unwrap());
+    fail(&bench, build, &[75], &["127.0.0.1"]);
+}
+
+#[test]
+fn a_fault_that_passes_is_tried_again() {
+    need!(root);
+    let _turn = together();
+    let table = [("libtiny1", Fault::Reset(100)), ("libtiny1", Fault::Truncate(100)), ("Packages", Fault::Status(503))];
+    for (part, fault) in table {
+        let mirror = Server::start(World::open().repository()).fault_times(part, fault.clone(), 1);
+        let bench = Bench::with_mirror(mirror);
+        let description = bench.container();
+        eprintln!("{part} {fault:?}");
+        bench.build(&description).run().expect(0);
+    }
+}
+
+#[test]
+fn a_portal_that_answers_for_the_mirror_is_never_believed() {
+    need!(root);
+    let _turn = alone();
+    let page = b"<!DOCTYPE html><html><body>Welcome to the hotel, please log in</body></html>".to_vec();
+    for part in ["", ".deb"] {
+        let bench =
+            Bench::with_mirror(Server::start(World::open().repository()).fault(part, Fault::Bytes(page.clone())));
+        let description = bench.container();
+        fail(&bench, bench.build(&description), &[75, 76], &[]);
+    }
+}
+
+/// A small filesystem of its own at `path`, gone when dropped.
+struct Small {
+    path: PathBuf,
+}
+
+impl Small {
+    fn mount(path: PathBuf, options: &str) -> Small {
+        fs::create_dir_all(&path).unwrap();
+        let status = Command::new("mount").args(["-t", "tmpfs", "-o", options, "small"]).arg(&path).status().unwrap();
+        assert!(status.success());
+        Small { path }
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.path).status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_74_and_says_so() {
+    need!(root);
+    let _turn = alone();
+    for (place, size) in [("target", "3m"), ("cache", "2m"), ("work", "5m")] {
+        let bench = Bench::new();
+        let description = bench.container();
+        let small = Small::mount(bench.path("small"), &format!("size={size}"));
+        let inside = small.path.join(place);
+        fs::create_dir(&inside).unwrap();
+        let text = inside.to_str().unwrap();
+        let build = match place {
+            "target" => bench.build_into(&description, "small/target/out"),
+            "cache" => bench.build(&description).env("INGOT_CACHE_DIR", text),
+            _ => bench.build(&description).env("INGOT_WORK_DIR", text),
+        };
+        let before = Host::look(&[&small.path]);
+        build.run().expect(74).says(&["error: ", "No space left on device"]);
+        before.assert_nothing_left(&[&small.path]);
+    }
+}
+
+#[test]
+fn a_target_that_cannot_be_written_is_73_before_anything_is_done() {
+    need!(root);
+    let _turn = alone();
+    let bench = Bench::new();
+    let description = bench.container();
+    let requests = bench.mirror.requests().len();
+    // A file.
+    fs::write(bench.path("file"), "a file").unwrap();
+    bench.build_into(&description, "file").run().expect(73);
+    bench.build_into(&description, "file/below").run().expect(73);
+    // A read-only filesystem.
+    let small = Small::mount(bench.path("small"), "ro,size=1m");
+    bench.build_into(&description, "small/out").run().expect(73);
+    bench.build_into(&description, "small").run().expect(73);
+    drop(small);
+    // A symlink to nowhere.
+    std::os::unix::fs::symlink("/nonexistent/folder", bench.path("link")).unwrap();
+    bench.build_into(&description, "link").run().expect(73);
+    assert_eq!(bench.mirror.requests().len(), requests, "the mirror was asked");
+    assert_eq!(fs::read(bench.path("file")).unwrap(), b"a file");
+}
+
+#[test]
+fn of_three_builds_into_one_target_one_wins_and_the_others_are_73() {
+    need!(root);
+    let _turn = alone();
+    let bench = Bench::new();
+    let description = bench.container();
+    let before = Host::look(&[&bench.path("work")]);
+    let mut codes: Vec<_> = (0..3)
+        .map(|_| bench.build(&description).spawn())
+        .collect::<Vec<_>>()
+        .into_iter()
+        .map(|mut child| child.wait().unwrap().code())
+        .collect();
+    codes.sort();
+    assert_eq!(codes, [Some(0), Some(73), Some(73)]);
+    before.assert_nothing_left(&[&bench.path("work")]);
+}
+
+#[test]
+fn builds_side_by_side_share_a_cache_and_agree() {
+    need!(root);
+    let _turn = alone();
+    let bench = Bench::new();
+    let description = bench.container();
+    let mut children: Vec<_> = (0..4).map(|n| bench.build_into(&description, &format!("out{n}")).spawn()).collect();
+    assert!(children.iter_mut().all(|child| child.wait().unwrap().success()));
+    let all: std::collections::BTreeSet<_> = (0..4).map(|n| digests(&bench.path(&format!("out{n}")))).collect();
+    assert_eq!(all.len(), 1);
+}
+
+#[test]
+fn odd_surroundings_do_not_matter() {
+    need!(root);
+    let _turn = together();
+    let bench = Bench::new();
+    let description = bench.container();
+    bench.build_into(&description, "expected").run().expect(0);
+    let expected = digests(&bench.path("expected"));
+    for line in ["exec 0<&-", "exec 0<&- 1>&-", "ulimit -n 64", "umask 0", "cd /proc", "export TMPDIR='/a folder'"] {
+        let _ = fs::remove_dir_all(bench.path("out"));
+        bench.build(&description).after(line).run().expect(0);
+        assert_eq!(digests(&bench.path("out")), expected, "{line}");
+    }
+}
