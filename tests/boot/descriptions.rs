@@ -1,0 +1,217 @@
+//! The descriptions of this repository: each is cast, then booted or run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::support::image::{Ingot, partitions, result, root_filesystem, unpack, unpack_docker};
+use crate::support::{alone, need, scratch, scratch_root};
+
+/// Casts one of `descriptions/` into `target`. Packages are kept between runs.
+fn cast(name: &str, options: &[&str], target: &Path) {
+    let description = Path::new(env!("CARGO_MANIFEST_DIR")).join("descriptions").join(name);
+    let cache = scratch_root().join("debian-cache");
+    let work = scratch_root().join("debian-work");
+    fs::create_dir_all(&work).unwrap();
+    let mut ingot = Ingot::new(["build"]).arg(description).arg("--target-dir").arg(target);
+    for option in options {
+        ingot = ingot.arg(option);
+    }
+    let ingot = ingot.env("INGOT_CACHE_DIR", cache.to_str().unwrap()).env("INGOT_WORK_DIR", work.to_str().unwrap());
+    let answer = ingot.run().expect(0);
+    eprintln!("{}", answer.stderr);
+}
+
+#[track_caller]
+fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let wrong = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {}\n{said}{wrong}", output.status);
+    said
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Waits for the login prompt on the serial console; no unit may have failed on the way.
+#[track_caller]
+fn boots(image: &Path, firmware: &str) {
+    let ingot = Ingot::new(["boot"]).arg(image).arg("--firmware").arg(firmware);
+    let answer = ingot.arg("--expect").arg("login:").arg("--timeout").arg("600").run().expect(0);
+    assert!(answer.stderr.contains("0 units failed"), "{}", answer.stderr);
+}
+
+/// What foreign readers say of a qcow2 and of the disk in it, and what our own audit says.
+#[track_caller]
+fn is_sound(qcow2: &Path, scratch: &Path) {
+    run("qemu-img", &["check", "-f", "qcow2", text(qcow2)]);
+    let raw = scratch.join("disk.raw");
+    run("qemu-img", &["convert", "-f", "qcow2", "-O", "raw", text(qcow2), text(&raw)]);
+    run("qemu-img", &["compare", "-f", "qcow2", "-F", "raw", text(qcow2), text(&raw)]);
+    let verified = run("sfdisk", &["--verify", text(&raw)]);
+    assert!(verified.contains("No errors detected"), "{verified}");
+    assert_eq!(partitions(&raw).len(), 3);
+    let filesystem = scratch.join("root.ext4");
+    root_filesystem(&raw, &filesystem);
+    run("e2fsck", &["-f", "-n", text(&filesystem)]);
+    fs::remove_file(raw).unwrap();
+    Ingot::new(["audit"]).arg(qcow2).run().expect(0);
+}
+
+/// A path in the root filesystem that `is_sound` left in `scratch`, as debugfs sees it.
+fn in_filesystem(scratch: &Path, path: &str) -> bool {
+    let output = Command::new("debugfs").args(["-R", &format!("stat {path}")]).arg(scratch.join("root.ext4")).output();
+    !String::from_utf8_lossy(&output.unwrap().stderr).contains("File not found")
+}
+
+#[test]
+fn debian_minimal_boots_from_both_firmwares_to_its_login_prompt() {
+    need!(root);
+    need!("qemu-system-x86_64", "qemu-img", "sfdisk", "e2fsck");
+    let _turn = alone();
+    let scratch = scratch();
+    let out = scratch.path().join("out");
+    cast("debian-minimal", &[], &out);
+    let image = result(&out, ".qcow2");
+    is_sound(&image, scratch.path());
+    assert!(in_filesystem(scratch.path(), "/usr/bin/apt-get"));
+    for firmware in ["bios", "uefi"] {
+        boots(&image, firmware);
+    }
+}
+
+#[test]
+fn debian_minimal_immutable_boots_and_has_no_update_stack() {
+    need!(root);
+    need!("qemu-system-x86_64", "qemu-img", "sfdisk", "e2fsck", "debugfs");
+    let _turn = alone();
+    let scratch = scratch();
+    let out = scratch.path().join("out");
+    cast("debian-minimal", &["--profile", "Immutable"], &out);
+    let image = result(&out, ".qcow2");
+    is_sound(&image, scratch.path());
+    for gone in ["/usr/bin/apt", "/usr/bin/apt-get", "/usr/bin/dpkg", "/etc/apt", "/usr/lib/apt", "/var/lib/apt"] {
+        assert!(!in_filesystem(scratch.path(), gone), "{gone}");
+    }
+    assert!(in_filesystem(scratch.path(), "/var/lib/dpkg/status"), "scanners need the package database");
+    for firmware in ["bios", "uefi"] {
+        boots(&image, firmware);
+    }
+}
+
+#[test]
+fn debian_server_boots_from_both_firmwares_to_its_login_prompt() {
+    need!(root);
+    need!("qemu-system-x86_64", "qemu-img", "sfdisk", "e2fsck");
+    let _turn = alone();
+    let scratch = scratch();
+    let out = scratch.path().join("out");
+    cast("debian-server", &[], &out);
+    let image = result(&out, ".qcow2");
+    is_sound(&image, scratch.path());
+    for firmware in ["bios", "uefi"] {
+        boots(&image, firmware);
+    }
+}
+
+/// podman with a storage of its own, gone with the test's folder.
+struct Podman {
+    folder: PathBuf,
+}
+
+impl Podman {
+    fn command(&self) -> Command {
+        let mut command = Command::new("podman");
+        command.arg("--root").arg(self.folder.join("storage")).arg("--runroot").arg(self.folder.join("state"));
+        command.args(["--storage-driver", "vfs", "--runtime", "runc"]);
+        command
+    }
+
+    #[track_caller]
+    fn run(&self, arguments: &[&str], input: &str) -> String {
+        let file = self.folder.join("input");
+        fs::write(&file, input).unwrap();
+        let output = self.command().args(arguments).stdin(fs::File::open(file).unwrap()).output().unwrap();
+        let wrong = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "podman {arguments:?}: {}\n{wrong}", output.status);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn run_image(&self, image: &str, arguments: &[&str], input: &str) -> String {
+        let limits = ["run", "--rm", "-i", "--network=none", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"];
+        self.run(&[&limits, &[image], arguments].concat(), input)
+    }
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        // Layers are made of files that only podman may remove in good order.
+        let _ = self.command().args(["rmi", "--force", "--all"]).output();
+    }
+}
+
+#[test]
+fn debian_minimal_runs_as_a_container_with_its_settings() {
+    need!(root);
+    need!("podman", "runc", "skopeo", "umoci");
+    let _turn = alone();
+    let scratch = scratch();
+    let out = scratch.path().join("docker");
+    cast("debian-minimal", &["--profile", "Container"], &out);
+    let archive = result(&out, ".docker.tar");
+    let podman = Podman { folder: scratch.path().to_path_buf() };
+    podman.run(&["load", "--quiet", "--input", text(&archive)], "");
+    let inspected: serde_json::Value =
+        serde_json::from_str(&podman.run(&["inspect", "localhost/debian-minimal:12"], "")).unwrap();
+    let config = &inspected[0]["Config"];
+    assert_eq!(config["Cmd"], serde_json::json!(["/bin/bash"]));
+    assert_eq!(config["WorkingDir"], "/root");
+    assert_eq!(config["Labels"]["org.opencontainers.image.title"], "Debian 12 minimal");
+    assert!(config["Env"].as_array().unwrap().contains(&"LANG=C.UTF-8".into()), "{config}");
+    podman.run(&["image", "exists", "localhost/debian-minimal:bookworm"], "");
+    let said = podman.run_image("localhost/debian-minimal:12", &[], "cat /etc/debian_version; pwd; apt-get --version");
+    assert!(said.starts_with("12.") && said.contains("\n/root\n") && said.contains("apt 2."), "{said}");
+    drop(podman);
+    Ingot::new(["audit"]).arg(&archive).run().expect(0);
+
+    let out = scratch.path().join("oci");
+    cast("debian-minimal", &["--profile", "Container", "--type", "oci"], &out);
+    let archive = result(&out, ".oci.tar");
+    let inspected = run("skopeo", &["inspect", "--config", &format!("oci-archive:{}", text(&archive))]);
+    let inspected: serde_json::Value = serde_json::from_str(&inspected).unwrap();
+    assert_eq!(inspected["config"]["Cmd"], serde_json::json!(["/bin/bash"]));
+    let layout = scratch.path().join("layout");
+    unpack(&archive, &layout);
+    let bundle = scratch.path().join("bundle");
+    run("umoci", &["unpack", "--image", &format!("{}:12", text(&layout)), text(&bundle)]);
+    assert!(bundle.join("rootfs/usr/bin/bash").is_file());
+}
+
+#[test]
+fn debian_distroless_like_holds_one_program_and_what_it_needs() {
+    need!(root);
+    need!("podman", "runc");
+    let _turn = alone();
+    let scratch = scratch();
+    let out = scratch.path().join("out");
+    cast("debian-distroless-like", &[], &out);
+    let archive = result(&out, ".docker.tar");
+    let podman = Podman { folder: scratch.path().to_path_buf() };
+    podman.run(&["load", "--quiet", "--input", text(&archive)], "");
+    let said = podman.run_image("localhost/jq:1.6", &[".answer"], "{\"answer\": 42}");
+    assert_eq!(said, "42\n");
+    drop(podman);
+    let tree = scratch.path().join("tree");
+    unpack_docker(&archive, &tree);
+    for gone in
+        ["usr/bin/sh", "bin/sh", "usr/bin/bash", "usr/bin/apt-get", "usr/bin/dpkg", "usr/bin/perl", "usr/bin/cat"]
+    {
+        assert!(fs::symlink_metadata(tree.join(gone)).is_err(), "{gone}");
+    }
+    let size: u64 = fs::metadata(&archive).unwrap().len();
+    assert!(size < 16 << 20, "{size} bytes for one small program");
+    Ingot::new(["audit"]).arg(&archive).run().expect(0);
+}
