@@ -142,7 +142,7 @@ impl Podman {
     #[track_caller]
     fn run_image(&self, image: &str, arguments: &[&str], input: &str) -> String {
         let limits = ["run", "--rm", "-i", "--network=none", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"];
-        self.run(&[&limits, &[image], arguments].concat(), input)
+        self.run(&[&limits[..], &[image], arguments].concat(), input)
     }
 }
 
