@@ -100,6 +100,34 @@ impl<'a> Selection<'a> {
     }
 }
 
+/// Everything that can be built: each profile alone, with each image type that it selects, and what is built where
+/// nothing is chosen. Profiles that select no type are parts of others and stand for nothing alone.
+pub fn combinations(description: &Description, choices: &Choices) -> Vec<Choices> {
+    let alone = description.profiles.iter().filter(|profile| matches(&profile.arch, &choices.arch));
+    let alone = alone.map(|profile| vec![profile.name.to_string()]);
+    let mut seen: Vec<(Vec<String>, String)> = Vec::new();
+    let mut combinations = Vec::new();
+    for profiles in std::iter::once(Vec::new()).chain(alone) {
+        let choices = Choices { profiles, ..choices.clone() };
+        let Ok(selection) = Selection::new(description, &choices) else {
+            combinations.push(choices);
+            continue;
+        };
+        for kind in &selection.types {
+            let combination = (selection.profiles.clone(), kind.image.to_string());
+            if !seen.contains(&combination) {
+                seen.push(combination);
+                combinations.push(Choices { image_type: Some(kind.image.to_string()), ..choices.clone() });
+            }
+        }
+    }
+    if combinations.is_empty() {
+        // Nothing can be built; planning says why.
+        combinations.push(choices.clone());
+    }
+    combinations
+}
+
 fn matches(wanted: &[String], arch: &str) -> bool {
     wanted.is_empty() || wanted.iter().any(|wanted| wanted == arch)
 }

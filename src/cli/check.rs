@@ -1,0 +1,108 @@
+//! `ingot check`: every problem of a description at once, and what can be built from it.
+//!
+//! In: a description and choices. Out: text on stderr and an exit code. Never touches anything.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::CheckArguments;
+use super::plan::{warning_line, what};
+use crate::description::{self, Colour, Description, Kind, Problems};
+use crate::error::{Result, Warning};
+use crate::plan::{self, Choices, selection};
+
+/// What the check found.
+pub struct Verdict {
+    /// For stderr; one newline at the end.
+    pub text: String,
+    /// 0, 65 or 66.
+    pub exit: u8,
+}
+
+/// Checks and prints.
+pub fn run(arguments: &CheckArguments, colour: Colour) -> Result<u8> {
+    let verdict = check(&arguments.selection.description, &arguments.selection.choices(), colour);
+    eprint!("{}", verdict.text);
+    Ok(verdict.exit)
+}
+
+/// Loads the description and plans what was chosen; where nothing was chosen, every profile and image type.
+pub fn check(path: &Path, choices: &Choices, colour: Colour) -> Verdict {
+    let description = match description::load(path) {
+        Ok(description) => description,
+        Err(problems) => {
+            return Verdict { text: problems.render(colour) + "\n", exit: problems.exit().code() };
+        }
+    };
+    let chosen = !choices.profiles.is_empty() || choices.image_type.is_some();
+    let combinations = match chosen {
+        true => vec![choices.clone()],
+        false => selection::combinations(&description, choices),
+    };
+    let mut found = Found::default();
+    for choices in &combinations {
+        found.plan(&description, choices);
+    }
+    found.verdict(&description, colour)
+}
+
+#[derive(Default)]
+struct Found {
+    problems: Problems,
+    warnings: Vec<Warning>,
+    lines: Vec<String>,
+}
+
+impl Found {
+    fn plan(&mut self, description: &Description, choices: &Choices) {
+        match plan::make(description, choices) {
+            Ok(plan) => {
+                self.lines.push(format!("{:<9}{}", "ok", what(&plan)));
+                for warning in plan.warnings {
+                    if !self.warnings.contains(&warning) {
+                        self.warnings.push(warning);
+                    }
+                }
+            }
+            Err(problems) => {
+                let refused = problems.iter().all(|problem| problem.kind == Kind::Refused);
+                let mut line = format!("{:<9}", if refused { "refused" } else { "invalid" });
+                let _ = match &choices.image_type {
+                    Some(kind) => write!(line, "{kind}, {}", choices.arch),
+                    None => write!(line, "{}", choices.arch),
+                };
+                match choices.profiles.as_slice() {
+                    [] => {}
+                    [one] => drop(write!(line, ", profile {one}")),
+                    several => drop(write!(line, ", profiles {}", several.join(", "))),
+                }
+                let _ = match problems.iter().count() {
+                    1 => write!(line, ": 1 problem"),
+                    number => write!(line, ": {number} problems"),
+                };
+                self.lines.push(line);
+                self.problems.extend(problems);
+            }
+        }
+    }
+
+    fn verdict(mut self, description: &Description, colour: Colour) -> Verdict {
+        let mut text = String::new();
+        self.warnings.sort_by(|a, b| (&a.place, &a.text).cmp(&(&b.place, &b.text)));
+        for warning in &self.warnings {
+            let _ = writeln!(text, "{}", warning_line(warning));
+        }
+        if !self.warnings.is_empty() {
+            text.push('\n');
+        }
+        let found = self.problems.or(());
+        if let Err(problems) = &found {
+            let _ = writeln!(text, "{}\n", problems.render(colour));
+        }
+        let _ = writeln!(text, "{}", description.source.path().display());
+        for line in &self.lines {
+            let _ = writeln!(text, "  {line}");
+        }
+        Verdict { text, exit: found.err().map_or(0, |problems| problems.exit().code()) }
+    }
+}
