@@ -2,13 +2,16 @@
 //!
 //! In: argv and the environment, which enter ingot here and nowhere else. Out: an exit code. Never holds logic of a stage.
 
+pub mod check;
 pub mod manual;
+pub mod plan;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::description::Colour;
 use crate::error::{Error, Exit, Result};
 use crate::plan::{Choices, NetworkForScripts, UpdateStack};
 use crate::report::Verbosity;
@@ -320,12 +323,20 @@ pub fn run(line: CommandLine) -> u8 {
     let done: Result<u8> = match line.command {
         Command::Completions { shell } => manual::completions(shell),
         Command::Manual { folder } => manual::write(&folder),
+        Command::Check(arguments) => check::run(&arguments, colour()),
+        Command::Plan(arguments) => plan::run(&arguments, colour()),
         _ => Err(Error::cannot(Exit::Bug, "run this command")),
     };
     done.unwrap_or_else(|error| {
         eprintln!("{}", error.text());
         error.exit().code()
     })
+}
+
+/// Colours on a terminal.
+fn colour() -> Colour {
+    use std::io::IsTerminal;
+    if std::io::stderr().is_terminal() { Colour::Always } else { Colour::Never }
 }
 
 #[cfg(test)]
