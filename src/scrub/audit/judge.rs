@@ -28,7 +28,7 @@ pub(super) fn judge(standard: &Standard, seen: &[Sighting]) -> Report {
     if standard.update_stack() == UpdateStack::None {
         judge.update_stack(seen);
     }
-    let findings = judge.findings.into_values().collect::<BTreeSet<_>>().into_iter().collect();
+    let findings = judge.outermost().into_iter().collect();
     Report { findings, files: seen.len() as u64 }
 }
 
@@ -36,6 +36,7 @@ struct Judge<'a> {
     standard: &'a Standard<'a>,
     by_path: BTreeMap<&'a RootPath, &'a Sighting>,
     homes: Vec<Vec<&'a [u8]>>,
+    listing: Listing,
     owned: Owned,
     described: BTreeSet<RootPath>,
     /// One finding per path and class; the first one stays.
@@ -70,7 +71,7 @@ impl<'a> Judge<'a> {
         }
         // A home of `/` holds everything; what is in it counts where its name says the same anywhere.
         homes.retain(|home: &Vec<&[u8]>| !home.is_empty());
-        Judge { standard, by_path, homes, owned, described, findings: BTreeMap::new() }
+        Judge { standard, by_path, homes, listing, owned, described, findings: BTreeMap::new() }
     }
 
     fn content(&self, path: &str) -> Option<&'a [u8]> {
@@ -105,6 +106,20 @@ impl<'a> Judge<'a> {
 
     fn found(&mut self, finding: Finding) {
         self.findings.entry((finding.path.clone(), finding.class)).or_insert(finding);
+    }
+
+    /// The findings in their order; what lies in a folder that is itself a finding of the class goes without saying.
+    fn outermost(self) -> BTreeSet<Finding> {
+        let above = |finding: &Finding| {
+            let mut folder = finding.path.clone();
+            std::iter::from_fn(move || {
+                let next = folder.parent();
+                (next != folder).then(|| folder = next)?;
+                Some(folder.clone())
+            })
+            .any(|folder| self.findings.contains_key(&(folder, finding.class)))
+        };
+        self.findings.values().filter(|finding| !above(finding)).cloned().collect()
     }
 
     fn path(&mut self, sighting: &Sighting) {
@@ -185,6 +200,18 @@ impl<'a> Judge<'a> {
                 let short: String = id.chars().filter(|char| !char.is_control()).take(4).collect();
                 let what = format!("holds {short}...: every copy would be the same machine");
                 self.leftover(rule, &path.into(), what);
+            }
+            let target = self.listing.target(&path.into());
+            let filled = self.listing.get(&target).is_some_and(|entry| entry.is_file() && entry.size.0 > 0);
+            if target != RootPath::from(path) && target != RootPath::from("/etc/machine-id") && filled {
+                self.leftover(rule, &path.into(), format!("leads to {target}, which is not empty"));
+            }
+        }
+        for path in USUALLY_FOLDERS.map(RootPath::from) {
+            let is_symlink = self.listing.get(&path).is_some_and(|entry| matches!(entry.kind, Kind::Symlink(_)));
+            let target = self.listing.target(&path);
+            if is_symlink && !USUALLY_FOLDERS.map(RootPath::from).contains(&target) {
+                self.note("symlinked", &path, format!("leads to {target}: nothing there was scrubbed on its account"));
             }
         }
         let iscsi = "/etc/iscsi/initiatorname.iscsi";
@@ -336,6 +363,10 @@ impl<'a> Judge<'a> {
         }
     }
 }
+
+/// The scrub follows no symlink: where one of these is a symlink, a person should look at what is behind it.
+const USUALLY_FOLDERS: [&str; 8] =
+    ["/run", "/tmp", "/root", "/var/cache", "/var/lib", "/var/log", "/var/spool", "/var/tmp"];
 
 /// Package managers of distributions and their front ends.
 const INSTALLERS: &[&str] = &[
