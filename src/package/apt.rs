@@ -175,7 +175,7 @@ impl Apt {
         words.sort();
         words.dedup();
         let program =
-            folder.program("apt-get").arg("-qq").arg("-o").arg(format!("APT::Install-Recommends={recommends}"));
+            folder.program("apt-get").arg("-q").arg("-o").arg(format!("APT::Install-Recommends={recommends}"));
         let program = program.args(["install", "--print-uris", "--"]).args(&words);
         let ended = program.run_to_end(reporter, |_| {})?;
         let said = failure::text_of(&ended);

@@ -10,9 +10,9 @@ use ingot::package::{Apt, Mirrors, PackageSet};
 use ingot::plan::*;
 use ingot::report::Reporter;
 
+use super::support::need;
 use super::support::server::{Fault, Server};
 use super::support::world::{self, World};
-use super::support::{need, skip};
 
 /// A repository of the tiny world at `source`, signed by `key`.
 fn repository(source: &str, key: &Path) -> Repository {
@@ -117,5 +117,231 @@ fn a_folder_is_resolved_fetched_and_verified() {
         assert_eq!(Bytes(fs::metadata(&package.archive).unwrap().len()), package.size);
         assert_eq!(package.requested, package.name == "tiny-app");
         assert_eq!(package.repository, "tiny");
+    }
+}
+
+/// The error of resolving `tiny-app` from `source`.
+fn refused(source: &str, key: &Path, folder: &Path) -> ingot::error::Error {
+    let error = resolve(&plan(vec![repository(source, key)], &["tiny-app"]), folder).unwrap_err();
+    assert!(error.text().contains("config.xml:5:3"), "{}", error.text());
+    error
+}
+
+#[test]
+fn what_is_not_signed_by_the_right_key_is_76() {
+    need!("apt-get", "dpkg-deb", "gpg", "gpgv");
+    let (world, folder) = (World::open(), super::support::scratch());
+    let good = Server::start(world.repository());
+    let error = refused(&good.url(), &world.other_key(), folder.path());
+    assert_eq!(error.exit(), Exit::Integrity, "{}", error.text());
+
+    let spoilt = folder.path().join("spoilt");
+    let in_suite = |name: &str| spoilt.join("dists").join(world::SUITE).join(name);
+    let replace = |name: &str, old: &str, new: &str| {
+        let text = fs::read_to_string(in_suite(name)).unwrap();
+        assert!(text.contains(old));
+        fs::remove_file(in_suite(name)).unwrap();
+        fs::write(in_suite(name), text.replace(old, new)).unwrap();
+    };
+    let cases: [(&str, &dyn Fn()); 3] = [
+        ("no signature at all", &|| {
+            fs::remove_file(in_suite("InRelease")).unwrap();
+            fs::remove_file(in_suite("Release.gpg")).unwrap();
+        }),
+        ("a changed Release file", &|| {
+            replace("InRelease", "Label: Tiny", "Label: Evil");
+            fs::remove_file(in_suite("Release.gpg")).unwrap();
+        }),
+        ("an index that is not the signed one", &|| {
+            replace("main/binary-amd64/Packages", "Package: tiny-app", "Package: evil-app");
+            fs::remove_file(in_suite("main/binary-amd64/Packages.gz")).unwrap();
+        }),
+    ];
+    for (what, spoil) in cases {
+        world.copy(&spoilt);
+        spoil();
+        let server = Server::start(&spoilt);
+        let error = refused(&server.url(), &world.key(), folder.path());
+        assert_eq!(error.exit(), Exit::Integrity, "{what}: {}", error.text());
+        fs::remove_dir_all(&spoilt).unwrap();
+    }
+}
+
+#[test]
+fn an_unsigned_repository_is_used_only_if_the_description_says_so() {
+    need!("apt-get", "dpkg-deb", "gpg");
+    let (world, folder) = (World::open(), super::support::scratch());
+    let copy = folder.path().join("copy");
+    world.copy(&copy);
+    for name in ["InRelease", "Release.gpg"] {
+        fs::remove_file(copy.join("dists").join(world::SUITE).join(name)).unwrap();
+    }
+    let source = format!("file://{}", copy.display());
+    let error = refused(&source, &world.key(), folder.path());
+    assert_eq!(error.exit(), Exit::Integrity, "{}", error.text());
+    assert!(error.hint_text().unwrap().contains("repository_gpgcheck"), "{}", error.text());
+    let unchecked = Repository { signed: Signed::NotChecked, ..repository(&source, &world.key()) };
+    let set = resolve(&plan(vec![unchecked], &["tiny-app"]), folder.path()).unwrap();
+    assert_eq!((set.releases[0].signed, set.releases[0].signed_by.clone()), (Signed::NotChecked, None));
+    assert_eq!(set.newest_release, 1_767_323_045);
+}
+
+#[test]
+fn archives_that_are_not_what_was_signed_are_76_and_do_not_stay() {
+    need!("apt-get", "dpkg-deb", "gpg", "gpgv");
+    let (world, folder) = (World::open(), super::support::scratch());
+    let length = fs::metadata(world.repository().join(world.package("tiny-app"))).unwrap().len() as usize;
+    for bytes in [vec![b'x'; length], vec![b'x'; length + 7], b"<html>log in</html>".to_vec()] {
+        let server = Server::start(world.repository()).fault_times("pool/tiny-app_", Fault::Bytes(bytes), usize::MAX);
+        let error = refused(&server.url(), &world.key(), folder.path());
+        assert_eq!(error.exit(), Exit::Integrity, "{}", error.text());
+    }
+    let copy = folder.path().join("copy");
+    world.copy(&copy);
+    let package = copy.join(world.package("tiny-app"));
+    fs::remove_file(&package).unwrap();
+    fs::write(&package, vec![b'x'; length]).unwrap();
+    let error = resolve(
+        &plan(vec![repository(&format!("file://{}", copy.display()), &world.key())], &["tiny-app"]),
+        folder.path(),
+    );
+    assert_eq!(error.unwrap_err().exit(), Exit::Integrity);
+    // Nothing wrong was kept: a good mirror fills the same cache.
+    let good = Server::start(world.repository());
+    resolve(&plan(vec![repository(&good.url(), &world.key())], &["tiny-app"]), folder.path()).unwrap();
+}
+
+#[test]
+fn a_mirror_that_fails_is_75_and_one_that_stumbles_is_asked_again() {
+    need!("apt-get", "dpkg-deb", "gpg", "gpgv");
+    let (world, folder) = (World::open(), super::support::scratch());
+    let dead = Server::start(world.repository()).url();
+    let error = refused(&dead, &world.key(), folder.path());
+    assert_eq!(error.exit(), Exit::Temporary, "{}", error.text());
+    for (part, fault) in [
+        ("InRelease", Fault::Status(503)),
+        ("pool/tiny-app_", Fault::Status(404)),
+        ("pool/tiny-app_", Fault::Truncate(100)),
+        ("pool/tiny-app_", Fault::Reset(100)),
+    ] {
+        let server = Server::start(world.repository()).fault(part, fault.clone());
+        let error = refused(&server.url(), &world.key(), folder.path());
+        assert_eq!(error.exit(), Exit::Temporary, "{fault:?}: {}", error.text());
+    }
+    let server = Server::start(world.repository()).fault_times("InRelease", Fault::Status(503), 1).fault_times(
+        "pool/tiny-app_",
+        Fault::Reset(100),
+        1,
+    );
+    resolve(&plan(vec![repository(&server.url(), &world.key())], &["tiny-app"]), folder.path()).unwrap();
+}
+
+#[test]
+fn a_suite_that_is_not_there_is_65_and_a_folder_that_is_not_there_66() {
+    need!("apt-get", "dpkg-deb", "gpg");
+    let (world, folder) = (World::open(), super::support::scratch());
+    let server = Server::start(world.repository());
+    let wrong = Repository { distribution: "tinny".into(), ..repository(&server.url(), &world.key()) };
+    let error = resolve(&plan(vec![wrong], &["tiny-app"]), folder.path()).unwrap_err();
+    assert_eq!(error.exit(), Exit::Description, "{}", error.text());
+    let error = refused("file:///nonexistent/repository", &world.key(), folder.path());
+    assert_eq!(error.exit(), Exit::InputMissing, "{}", error.text());
+}
+
+#[test]
+fn a_request_that_cannot_be_satisfied_is_65_with_apts_reason() {
+    need!("apt-get", "dpkg-deb", "gpg", "gpgv");
+    let (world, folder) = (World::open(), super::support::scratch());
+    let source = format!("file://{}", world.repository().display());
+    for (name, says) in [
+        ("tiny-ap", &["Unable to locate package tiny-ap", "did you mean `tiny-app`?", "config.xml:11:9"][..]),
+        ("tiny-app=9", &["Version '9' for 'tiny-app' was not found", "config.xml:11:9"]),
+        ("-y", &["not the name of a Debian package", "config.xml:11:9"]),
+        ("~ntiny", &["not the name of a Debian package", "config.xml:11:9"]),
+    ] {
+        let plan = plan(vec![repository(&source, &world.key())], &["bash", name]);
+        let error = resolve(&plan, folder.path()).unwrap_err();
+        assert_eq!(error.exit(), Exit::Description);
+        assert!(says.iter().all(|part| error.text().contains(part)), "{}", error.text());
+    }
+    let mut plan = plan(vec![repository(&source, &world.key())], &["tiny-app"]);
+    plan.packages.ignore = named(&["libtiny1"]);
+    let error = resolve(&plan, folder.path()).unwrap_err();
+    assert!(error.text().contains("libtiny1"), "{}", error.text());
+    assert_eq!(error.exit(), Exit::Description);
+}
+
+#[test]
+fn a_damaged_package_in_the_cache_is_fetched_again_and_indexes_are_not() {
+    need!("apt-get", "dpkg-deb", "gpg", "gpgv");
+    let (world, folder) = (World::open(), super::support::scratch());
+    let server = Server::start(world.repository());
+    let plan = plan(vec![repository(&server.url(), &world.key())], &["tiny-app"]);
+    let set = resolve(&plan, folder.path()).unwrap();
+    let damaged = &set.packages.iter().find(|package| package.name == "tiny-app").unwrap().archive;
+    fs::remove_file(damaged).unwrap();
+    fs::write(damaged, "damaged").unwrap();
+    let before = server.requests().len();
+    let again = resolve(&plan, folder.path()).unwrap();
+    let asked: Vec<String> = server.requests().split_off(before);
+    let asked: Vec<&str> = asked.iter().map(|path| path.rsplit('/').next().unwrap()).collect();
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(asked[0] == "InRelease" && asked[1].starts_with("tiny-app_"), "{asked:?}");
+    assert_eq!(serde_json::to_string(&again).unwrap(), serde_json::to_string(&set).unwrap());
+}
+
+#[test]
+fn builds_at_the_same_time_share_one_cache() {
+    need!("apt-get", "dpkg-deb", "gpg", "gpgv");
+    let (world, folder) = (World::open(), super::support::scratch());
+    let server = Server::start(world.repository());
+    let plan = plan(vec![repository(&server.url(), &world.key())], &["tiny-app"]);
+    let resolved = || serde_json::to_string(&resolve(&plan, folder.path()).unwrap()).unwrap();
+    let sets: Vec<String> = std::thread::scope(|scope| {
+        let builds: Vec<_> = (0..4).map(|_| scope.spawn(resolved)).collect();
+        builds.into_iter().map(|build| build.join().unwrap()).collect()
+    });
+    assert!(sets.iter().all(|set| *set == sets[0]));
+    let archives = server.requests().iter().filter(|path| path.contains("tiny-app_")).count();
+    assert_eq!(archives, 1);
+}
+
+/// A Debian suite with its security updates, from this host's own mirror.
+fn debian(codename: &str) -> Vec<Repository> {
+    let one = |alias: &str, source: &str, suite: String| Repository {
+        alias: alias.into(),
+        distribution: suite,
+        keys: Vec::new(),
+        ..repository(source, Path::new(""))
+    };
+    vec![
+        one("debian", "mirror://debian", codename.to_string()),
+        one("updates", "mirror://debian", format!("{codename}-updates")),
+        one("security", "mirror://debian-security", format!("{codename}-security")),
+    ]
+}
+
+#[test]
+#[ignore = "needs the network: a Debian mirror among the host's apt sources"]
+fn debian_12_and_13_are_resolved_from_the_hosts_mirror() {
+    need!("apt-get", "gpgv");
+    let folder = super::support::scratch();
+    for codename in ["bookworm", "trixie"] {
+        let mut plan = plan(debian(codename), &["openssh-server", "python3"]);
+        plan.update_stack = UpdateStack::Kept;
+        let store = PackageStore::open(&folder.path().join("cache")).unwrap();
+        let mirrors = Mirrors::load(&[], None).unwrap();
+        for _ in 0..2 {
+            let scratch = tempfile::tempdir_in(folder.path()).unwrap();
+            let reporter = Reporter::new(ingot::report::Verbosity::Steps, None, || std::time::Duration::ZERO);
+            let set = Apt::open(&plan, &mirrors, &store, scratch.path()).unwrap().resolve(&reporter).unwrap();
+            let names = names(&set);
+            assert!(["apt", "base-files", "libc6", "openssh-server"].iter().all(|name| names.contains(name)));
+            assert!(!names.contains(&"usrmerge"));
+            assert_eq!(set.releases.len(), 3);
+            assert!(set.packages.iter().all(|package| package.archive.is_file()));
+            let of = |alias: &str| set.packages.iter().filter(|package| package.repository == alias).count();
+            eprintln!("{codename}: {} debian, {} updates, {} security", of("debian"), of("updates"), of("security"));
+        }
     }
 }
