@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 
 use super::apt_folder::{self, AptFolder, Transport};
 use super::deb822::{self, Stanza};
+use super::dpkg::Unpacker;
 use super::failure;
 use super::fetch;
+use super::image_sources::release_copy;
 use super::keyring::Keyring;
 use super::mirror::Mirrors;
 use super::release_file;
@@ -21,7 +23,7 @@ use crate::bytes::Bytes;
 use crate::cache::PackageStore;
 use crate::error::{Error, Exit, Result};
 use crate::host::file;
-use crate::plan::{Image, Named, PackageRequest, Plan, Recommends, RepositoryUse, Signed, UpdateStack, Warning};
+use crate::plan::{Named, PackageRequest, Plan, Recommends, RepositoryUse, Signed, UpdateStack, Warning};
 use crate::report::Reporter;
 
 /// Debian's name for a machine (`dpkg --print-architecture`), from what `uname -m` says.
@@ -40,7 +42,6 @@ pub fn debian_architecture(machine: &str) -> &str {
 /// A package manager for one image.
 #[derive(Debug)]
 pub struct Apt {
-    pub(super) image: Image,
     pub(super) request: PackageRequest,
     pub(super) update_stack: UpdateStack,
     pub(super) sources: Vec<Source>,
@@ -48,6 +49,7 @@ pub struct Apt {
     pub(super) native: String,
     pub(super) foreign: Vec<String>,
     pub(super) scratch: PathBuf,
+    pub(super) unpacker: Unpacker,
     store: PackageStore,
 }
 
@@ -69,7 +71,6 @@ impl Apt {
         let foreign: BTreeSet<&String> = sources.iter().flat_map(|source| &source.architectures).collect();
         let foreign = foreign.into_iter().filter(|arch| **arch != native && *arch != "all").cloned().collect();
         Ok(Apt {
-            image: plan.image.clone(),
             request: plan.packages.clone(),
             update_stack: plan.update_stack,
             keyrings: vec![Keyring::default(); sources.len()],
@@ -77,8 +78,15 @@ impl Apt {
             native,
             foreign,
             scratch: scratch.to_path_buf(),
+            unpacker: Unpacker::default(),
             store: cache.clone(),
         })
+    }
+
+    /// Chooses who unpacks archives.
+    pub fn unpacker(mut self, unpacker: Unpacker) -> Apt {
+        self.unpacker = unpacker;
+        self
     }
 
     /// Solves, fetches and verifies: signatures of the repositories, digests of the archives.
@@ -101,7 +109,7 @@ impl Apt {
         let folder = AptFolder::open(self.store.cache(), &self.scratch, &pairs, &self.native, &self.foreign)?;
         folder.update(&self.sources, reporter)?;
         let used: Vec<&Source> = pairs.iter().map(|pair| pair.0).collect();
-        let indexes = read_indexes(&folder, &used, reporter)?;
+        let indexes = read_indexes(&folder, &used, &self.scratch, reporter)?;
         folder.prefer(&self.preferences(&folder, &indexes, reporter)?)?;
         let chosen = self.solve(&folder, reporter)?;
         let with_control = control_fields(&folder, chosen, reporter)?;
@@ -222,7 +230,7 @@ impl Apt {
 }
 
 /// The Release files and the indexes that belong to them.
-fn read_indexes(folder: &AptFolder, sources: &[&Source], reporter: &Reporter) -> Result<Indexes> {
+fn read_indexes(folder: &AptFolder, sources: &[&Source], scratch: &Path, reporter: &Reporter) -> Result<Indexes> {
     let format = "$(REPO_URI)|$(RELEASE)|$(METAKEY)|$(FILENAME)";
     let program = folder.program("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"]);
     let output = program.run(reporter)?;
@@ -243,6 +251,9 @@ fn read_indexes(folder: &AptFolder, sources: &[&Source], reporter: &Reporter) ->
         }
         let prefix = prefix.unwrap_or_else(|| folder.lists().join("none"));
         let read = release_file::read(source, &prefix, keyring.as_deref(), reporter)?;
+        if let Some(signed_file) = read.as_ref().and_then(|read| read.signed_file.as_ref()) {
+            file::copy(signed_file, &release_copy(scratch, source))?;
+        }
         if let (Some(priority), fields) = (source.priority, read.as_ref().map(|read| &read.fields)) {
             indexes.preferences.push_str(&pin(source, fields, priority));
         }

@@ -5,12 +5,17 @@
 
 pub mod apt;
 pub mod apt_folder;
+pub mod database;
 pub mod deb822;
+pub mod dependency;
+pub mod dpkg;
 pub mod failure;
 pub mod fetch;
 pub mod host_sources;
+pub mod image_sources;
 pub mod keyring;
 pub mod mirror;
+pub mod order;
 pub mod release_file;
 pub mod repository;
 pub mod solution;
@@ -23,6 +28,7 @@ use serde::Serialize;
 use crate::bytes::Bytes;
 use crate::plan::Signed;
 pub use apt::Apt;
+pub use dpkg::{Phase, Unpacker};
 pub use mirror::Mirrors;
 
 /// What was resolved: pinned and verified, in the order in which the manager installs it.

@@ -22,6 +22,8 @@ pub struct Read {
     pub fields: Stanza,
     /// For the manifest.
     pub release: ReleaseFile,
+    /// The clear-signed file, where there is one.
+    pub signed_file: Option<PathBuf>,
 }
 
 /// Reads the Release file whose name begins with `prefix` (apt's `lists/HOST_PATH_dists_SUITE_`); `None` for an
@@ -65,7 +67,8 @@ pub fn read(source: &Source, prefix: &Path, keyring: Option<&Path>, reporter: &R
         signed: source.signed,
         signed_by,
     };
-    Ok(Some(Read { fields, release }))
+    let signed_file = (path == &inline && source.signed == Signed::Required).then(|| inline.clone());
+    Ok(Some(Read { fields, release, signed_file }))
 }
 
 /// The fingerprint of the primary key of the first good signature. `None` where this host has no gpgv: its apt uses
@@ -88,6 +91,11 @@ fn signer(path: &Path, signature: Option<&Path>, keyring: &Path, reporter: &Repo
         Some(fingerprint) if said("GOODSIG") && !said("BADSIG") => Ok(Some(fingerprint.to_string())),
         _ => Err(failure(&line, &ended).with_exit(Exit::Integrity).within("verify the signature of a Release file")),
     }
+}
+
+/// Whether a clear-signed file carries a good signature by a key of `keyring`; never where this host has no gpgv.
+pub fn is_signed_by(path: &Path, keyring: &Path, reporter: &Reporter) -> bool {
+    matches!(signer(path, None, keyring, reporter), Ok(Some(_)))
 }
 
 /// Seconds since 1970 of `Wed, 18 Nov 2026 22:17:41 UTC` (RFC 5322, 3.3, as apt writes it).

@@ -6,6 +6,7 @@ mod support;
 
 mod artifacts;
 mod faults;
+mod install;
 mod kill;
 mod names;
 mod namespace;

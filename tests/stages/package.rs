@@ -1,91 +1,19 @@
 //! Resolving and fetching packages: the tiny world's repository through a local folder and a mirror that misbehaves.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ingot::bytes::Bytes;
 use ingot::cache::PackageStore;
-use ingot::error::{Exit, Place, Result};
+use ingot::error::{Exit, Result};
 use ingot::package::{Apt, Mirrors, PackageSet};
 use ingot::plan::*;
 use ingot::report::Reporter;
 
 use super::support::need;
+use super::support::plan::{debian, named, plan, repository};
 use super::support::server::{Fault, Server};
 use super::support::world::{self, World};
-
-/// A repository of the tiny world at `source`, signed by `key`.
-fn repository(source: &str, key: &Path) -> Repository {
-    Repository {
-        alias: "tiny".into(),
-        source: source.into(),
-        distribution: world::SUITE.into(),
-        components: vec!["main".into()],
-        architectures: Vec::new(),
-        priority: None,
-        signed: Signed::Required,
-        keys: vec![key.display().to_string()],
-        used: RepositoryUse::Build,
-        credentials: None,
-        customize: None,
-        place: Place { file: "config.xml".into(), line: 5, column: 3 },
-    }
-}
-
-fn named(names: &[&str]) -> Vec<Named> {
-    let place = |line| Place { file: "config.xml".into(), line, column: 9 };
-    names.iter().zip(10..).map(|(name, line)| Named { name: name.to_string(), place: place(line) }).collect()
-}
-
-fn plan(repositories: Vec<Repository>, packages: &[&str]) -> Plan {
-    let arch = "x86_64".to_string();
-    let empty = String::new;
-    Plan {
-        image: Image {
-            name: "tiny".into(),
-            display_name: "Tiny".into(),
-            version: "1.0.0".into(),
-            arch,
-            id: None,
-            author: empty(),
-            contact: empty(),
-            specification: empty(),
-        },
-        profiles: Vec::new(),
-        description_dir: PathBuf::from("/nonexistent"),
-        description_file: PathBuf::from("config.xml"),
-        epoch: Epoch::NewestRelease,
-        seed: Seed::new("tiny", "1.0.0", None),
-        repositories,
-        packages: PackageRequest {
-            manager: Manager::Apt,
-            bootstrap: Vec::new(),
-            image: named(packages),
-            ignore: Vec::new(),
-            uninstall: Vec::new(),
-            delete: Vec::new(),
-            recommends: Recommends::No,
-            essential: Essential::Kept,
-        },
-        update_stack: UpdateStack::None,
-        root: RootPlan {
-            overlays: Vec::new(),
-            users: Vec::new(),
-            locale: None,
-            keytable: None,
-            timezone: None,
-            bootstrap_archives: Vec::new(),
-            archives: Vec::new(),
-            files: Vec::new(),
-            scripts: Vec::new(),
-            variables: Default::default(),
-            network: NetworkForScripts::None,
-        },
-        scrub: ScrubPlan { preset: ScrubPreset::None, except: Vec::new() },
-        output: Output::RootTarball,
-        warnings: Vec::new(),
-    }
-}
 
 /// Resolves with a cache and scratch folder below `folder`, whose names have a blank in them.
 fn resolve(plan: &Plan, folder: &Path) -> Result<PackageSet> {
@@ -304,21 +232,6 @@ fn builds_at_the_same_time_share_one_cache() {
     assert!(sets.iter().all(|set| *set == sets[0]));
     let archives = server.requests().iter().filter(|path| path.contains("tiny-app_")).count();
     assert_eq!(archives, 1);
-}
-
-/// A Debian suite with its security updates, from this host's own mirror.
-fn debian(codename: &str) -> Vec<Repository> {
-    let one = |alias: &str, source: &str, suite: String| Repository {
-        alias: alias.into(),
-        distribution: suite,
-        keys: Vec::new(),
-        ..repository(source, Path::new(""))
-    };
-    vec![
-        one("debian", "mirror://debian", codename.to_string()),
-        one("updates", "mirror://debian", format!("{codename}-updates")),
-        one("security", "mirror://debian-security", format!("{codename}-security")),
-    ]
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod entry;
 pub mod image;
 pub mod leaks;
 mod packages;
+pub mod plan;
 pub mod server;
 pub mod world;
 
