@@ -72,10 +72,10 @@ impl Apt {
         tree: &Rooted,
         reporter: &Reporter,
     ) -> Result<String> {
-        if source.keys.is_empty() {
-            if let Some(path) = self.packaged_keyring(source, tree, reporter)? {
-                return Ok(path);
-            }
+        if source.keys.is_empty()
+            && let Some(path) = self.packaged_keyring(source, tree, reporter)?
+        {
+            return Ok(path);
         }
         let path = RootPath::from(KEYRINGS).join(format!("{name}.gpg"));
         tree.write(&path, keyring.binary(), 0o644)?;
