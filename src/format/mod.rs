@@ -4,7 +4,6 @@
 //! of threads. Also the way back: [`open`] reads a written disk again, for the audit. Never follows a reference from an
 //! image to another file.
 
-mod hash;
 pub mod qcow2;
 pub mod raw;
 

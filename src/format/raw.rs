@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{DiskFormat, hash, unknown_option};
+use super::{DiskFormat, unknown_option};
 use crate::disk::RawDisk;
 use crate::error::Result;
 use crate::host;
-use crate::release::Artifact;
+use crate::release::{Artifact, hash};
 use crate::report::Step;
 
 /// `format="raw"`.
@@ -45,7 +45,7 @@ impl DiskFormat for Raw {
         // Another filesystem, or one without hard links: a copy always works.
         let linked = host::file::hard_link(disk.path(), &target).is_ok();
         let copy = if linked { None } else { Some(host::file::create(&target)?) };
-        let (sha256, size) = hash::hash(&source, copy.as_ref(), step)?;
+        let (sha256, size) = hash::file(&source, copy.as_ref(), step)?;
         Ok(Artifact { name: name.into(), format: self.name().into(), sha256, size })
     }
 }

@@ -288,3 +288,8 @@ pub fn data_ranges(file: &File) -> Result<Vec<std::ops::Range<u64>>> {
     };
     list().or_cannot(|| "find the holes of a file")
 }
+
+/// A file without a name on the filesystem of `folder`; gone when it is closed.
+pub fn anonymous(folder: &Path) -> Result<File> {
+    tempfile::tempfile_in(folder).or_cannot(|| format!("make a temporary file in {}", folder.display()))
+}

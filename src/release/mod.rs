@@ -4,6 +4,7 @@
 //! a half-written file there, never touches an earlier result before the new one is complete.
 
 pub mod artifact;
+pub mod hash;
 pub mod licence;
 pub mod manifest;
 mod staging;

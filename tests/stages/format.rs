@@ -83,8 +83,11 @@ fn run(program: &str, arguments: &[&str]) -> String {
     text
 }
 
+/// What it is, its size, and where (offset, length) something lies.
+type Shape = (&'static str, u64, Vec<(u64, u64, Content)>);
+
 /// Disks of every awkward shape that is still quick to write.
-fn shapes() -> Vec<(&'static str, u64, Vec<(u64, u64, Content)>)> {
+fn shapes() -> Vec<Shape> {
     use Content::*;
     let scattered = (0..300).map(|n| (n * 3 * 65536 + 512, 700, if n % 7 == 0 { Noise } else { Text })).collect();
     let packed = (0..64).map(|n| (n * 65536, 65536, [Text, Noise, Zeros, Text, Text][n as usize % 5])).collect();

@@ -17,10 +17,9 @@ use super::table::{self, COPIED, CompressionType, Header};
 use super::{Options, Packing};
 use crate::disk::RawDisk;
 use crate::error::{Error, Exit, OrCannot, Result};
-use crate::format::hash;
 use crate::host;
 use crate::parallel::InOrder;
-use crate::release::Artifact;
+use crate::release::{Artifact, hash};
 use crate::report::Step;
 
 /// About so many bytes of the disk are one piece of work.
@@ -49,7 +48,7 @@ pub fn write(disk: &RawDisk, options: Options, folder: &Path, name: &str, step: 
         image.add(&packed, step)?;
     }
     let file = image.finish()?;
-    let (sha256, size) = hash::hash(&file, None, step)?;
+    let (sha256, size) = hash::file(&file, None, step)?;
     Ok(Artifact { name: name.into(), format: "qcow2".into(), sha256, size })
 }
 

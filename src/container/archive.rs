@@ -1,0 +1,96 @@
+//! The outer archive of a container image: a layer and a few small files in one tar.
+//!
+//! In: a layer as a stream, and files. Out: the archive and its digest. The layer goes straight to its place: its header
+//! is written when its length and digest are known, and so the whole is hashed at the end, from the page cache. Writing
+//! the layer apart first would copy it once more.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::gzip::{Compressed, GzipWriter};
+use super::header::{self, BLOCK, Header, Type};
+use super::tar;
+use crate::error::{OrCannot, Result};
+use crate::host;
+use crate::host::rooted::Kind;
+use crate::release::{Artifact, hash};
+use crate::report::Step;
+use crate::scrub::ScrubbedTree;
+
+/// An archive under construction.
+pub struct Archive {
+    file: BufWriter<File>,
+    at: u64,
+    epoch: i64,
+    name: String,
+}
+
+impl Archive {
+    /// Creates `folder/name`; every member gets the time `epoch`.
+    pub fn create(folder: &Path, name: &str, epoch: i64) -> Result<Archive> {
+        let file = BufWriter::with_capacity(1 << 20, host::file::create(&folder.join(name))?);
+        Ok(Archive { file, at: 0, epoch, name: name.into() })
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.at += bytes.len() as u64;
+        self.file.write_all(bytes).or_cannot(|| format!("write {}", self.name))
+    }
+
+    fn pad(&mut self) -> Result<()> {
+        let padding = self.at.next_multiple_of(BLOCK as u64) - self.at;
+        self.put(&[0; BLOCK][..padding as usize])
+    }
+
+    /// A folder; `name` ends in a slash.
+    pub fn folder(&mut self, name: &str) -> Result<()> {
+        let header = Header {
+            name: name.as_bytes(),
+            what: Type::Is(&Kind::Folder),
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            mtime: self.epoch,
+            size: 0,
+            xattrs: &[],
+        };
+        self.put(&header.encode())
+    }
+
+    /// A small file.
+    pub fn file(&mut self, name: &str, content: &[u8]) -> Result<()> {
+        self.put(&header::one_block(name.as_bytes(), content.len() as u64, self.epoch))?;
+        self.put(content)?;
+        self.pad()
+    }
+
+    /// The tree as a gzip layer. `name` is asked for the member's name when the layer's digests are known.
+    pub fn layer(
+        &mut self,
+        tree: &ScrubbedTree,
+        name: impl FnOnce(&Compressed) -> String,
+        step: &Step,
+    ) -> Result<Compressed> {
+        let header_at = self.at;
+        self.put(&[0; BLOCK])?;
+        let mut gzip = GzipWriter::new(&mut self.file);
+        tar::write(tree, &mut gzip, step)?;
+        let layer = gzip.finish()?;
+        self.at += layer.size;
+        self.pad()?;
+        self.file.flush().or_cannot(|| format!("write {}", self.name))?;
+        let header = header::one_block(name(&layer).as_bytes(), layer.size, self.epoch);
+        self.file.get_ref().write_all_at(&header, header_at).or_cannot(|| format!("write {}", self.name))?;
+        Ok(layer)
+    }
+
+    /// Ends the archive.
+    pub fn finish(mut self, format: &str, step: &Step) -> Result<Artifact> {
+        self.put(&[0; 2 * BLOCK])?;
+        self.file.flush().or_cannot(|| format!("write {}", self.name))?;
+        let (sha256, size) = hash::file(self.file.get_ref(), None, step)?;
+        Ok(Artifact { name: self.name, format: format.into(), sha256, size })
+    }
+}
