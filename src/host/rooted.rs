@@ -232,6 +232,11 @@ impl Rooted {
         self.resolve(path, OFlags::PATH, Mode::empty()).is_ok()
     }
 
+    /// Whether a folder is there, after following symlinks inside the tree.
+    pub fn is_folder(&self, path: &RootPath) -> bool {
+        self.resolve(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).is_ok()
+    }
+
     /// Opens a regular file for reading, following symlinks inside the tree. Never blocks on a pipe.
     pub fn open_file(&self, path: &RootPath) -> Result<File> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;

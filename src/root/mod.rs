@@ -3,8 +3,17 @@
 //! In: a [`Plan`](crate::plan::Plan) and a [`PackageSet`](crate::package::PackageSet). Out: a [`RootTree`].
 //! Never writes outside the tree, never gives a script anything of the host.
 
+mod account;
+pub mod configure;
+mod overlay;
+mod regional;
+pub mod script;
 pub mod tree;
+mod user;
 pub mod workspace;
 
+pub use configure::{configure, extract_bootstrap_archives};
+pub use script::{remove_surroundings, run_script};
 pub use tree::{RootPath, RootTree};
+pub use user::passwords;
 pub use workspace::{Workspace, WorkspaceKind};

@@ -120,6 +120,20 @@ impl Workspace {
         error
     }
 
+    /// Copies the tree as it is to `folder`, for a person to look at. 73 where something is there already.
+    pub fn keep(&self, folder: &Path, reporter: &Reporter) -> Result<()> {
+        let what = || format!("keep the tree in {}", folder.display());
+        if file::exists(folder) {
+            return Err(Error::cannot(Exit::CannotCreate, what()).because("it exists already"));
+        }
+        let copy = Program::new("cp").args(["--archive", "--sparse=auto", "--one-file-system", "--"]);
+        copy.arg(self.tree_path())
+            .arg(file::absolute(folder)?)
+            .run(reporter)
+            .map(drop)
+            .map_err(|error| error.within(what()))
+    }
+
     /// Kills what programs left running, unmounts, detaches and removes everything.
     pub fn close(self) -> Result<()> {
         namespace::kill_everything_else()?;

@@ -1,0 +1,295 @@
+# Functions for the scripts of an image description: `test -f /.kconfig && . /.kconfig`.
+#
+# They run in the image while it is built. Names and effects are those that descriptions rely on; each function says
+# what it cannot do here instead of doing something else, and none ends the script that calls it.
+# shellcheck shell=sh
+
+export LANG=C
+export LC_ALL=C
+
+ingot_warn() {
+    printf 'warning: %s\n' "$*" >&2
+}
+
+# Text ---------------------------------------------------------------------------------------------------------------
+
+# Echo [-b] [-n] [-e] TEXT...: -b indents.
+Echo() {
+    ingot_indent='' ingot_end='\n' ingot_format='%s'
+    while :; do
+        case "${1-}" in
+            -b) ingot_indent='    ' ;;
+            -n) ingot_end='' ;;
+            -e) ingot_format='%b' ;;
+            *) break ;;
+        esac
+        shift
+    done
+    # The format is one of the two above.
+    # shellcheck disable=SC2059
+    printf "%s$ingot_format$ingot_end" "$ingot_indent" "$*"
+}
+
+Debug() {
+    [ -z "${debug-}" ] || printf '+++ %s\n' "$*" >&2
+}
+
+# Rm [-r...] FILE...
+Rm() {
+    Debug "rm $*"
+    rm "$@"
+}
+
+# Services -----------------------------------------------------------------------------------------------------------
+
+# The unit file of NAME, with or without its suffix; status 1 if there is none.
+baseSystemdServiceInstalled() {
+    for ingot_folder in /etc/systemd/system /usr/lib/systemd/system /lib/systemd/system; do
+        for ingot_unit in "$1" "$1.service" "$1.mount" "$1.socket" "$1.target" "$1.timer" "$1.path" "$1.swap"; do
+            if [ -f "$ingot_folder/$ingot_unit" ]; then
+                printf '%s\n' "$ingot_folder/$ingot_unit"
+                return 0
+            fi
+        done
+    done
+    return 1
+}
+
+# The init script of NAME; status 1 if there is none.
+baseSysVServiceInstalled() {
+    [ -x "/etc/init.d/${1%.service}" ] || return 1
+    printf '%s\n' "/etc/init.d/${1%.service}"
+}
+
+# baseSystemdCall NAME VERB...: systemctl VERB NAME, if the image has such a unit; silence if not.
+baseSystemdCall() {
+    ingot_name=$1
+    shift
+    baseSystemdServiceInstalled "$ingot_name" >/dev/null || baseSysVServiceInstalled "$ingot_name" >/dev/null || return 0
+    systemctl "$@" "$ingot_name"
+}
+
+baseInsertService() {
+    baseSystemdCall "$1" enable
+}
+
+baseRemoveService() {
+    baseSystemdCall "$1" disable
+}
+
+# baseService NAME on|off
+baseService() {
+    case "${2-}" in
+        on) baseInsertService "$1" ;;
+        off) baseRemoveService "$1" ;;
+        *)
+            ingot_warn "baseService ${1-} ${2-}: the second word must be on or off"
+            return 1
+            ;;
+    esac
+}
+
+suseInsertService() { baseInsertService "$@"; }
+suseRemoveService() { baseRemoveService "$@"; }
+suseService() { baseService "$@"; }
+
+# baseSetRunlevel 1|2|3|5|TARGET: what the system boots into.
+baseSetRunlevel() {
+    case "$1" in
+        1 | 2 | 3) ingot_target=multi-user.target ;;
+        5) ingot_target=graphical.target ;;
+        *.target) ingot_target=$1 ;;
+        *) ingot_target=$1.target ;;
+    esac
+    for ingot_folder in /usr/lib/systemd/system /lib/systemd/system; do
+        if [ -e "$ingot_folder/$ingot_target" ]; then
+            mkdir -p /etc/systemd/system
+            ln -sfn "$ingot_folder/$ingot_target" /etc/systemd/system/default.target
+            return 0
+        fi
+    done
+    ingot_warn "baseSetRunlevel $1: the image has no $ingot_target"
+}
+
+# Product ------------------------------------------------------------------------------------------------------------
+
+# The link to the product file: the one that names the brand in os-release, else the last.
+suseSetupProduct() {
+    [ -d /etc/products.d ] || {
+        ingot_warn 'suseSetupProduct: the image has no /etc/products.d'
+        return 0
+    }
+    ingot_product=''
+    for ingot_file in /etc/SUSE-brand /etc/SuSE-brand /etc/os-release; do
+        [ -f "$ingot_file" ] || continue
+        ingot_brand=$(sed -n 's/^ID="\{0,1\}\([^"]*\)"\{0,1\}$/\1/p;1{/^[A-Za-z]*$/p;}' "$ingot_file" | head -n 1)
+        [ -f "/etc/products.d/$ingot_brand.prod" ] || continue
+        ingot_product=$ingot_brand.prod
+        break
+    done
+    if [ -z "$ingot_product" ]; then
+        for ingot_file in /etc/products.d/*.prod; do
+            [ -f "$ingot_file" ] && [ ! -L "$ingot_file" ] && ingot_product=${ingot_file##*/}
+        done
+    fi
+    [ -n "$ingot_product" ] || {
+        ingot_warn 'suseSetupProduct: /etc/products.d has no product'
+        return 0
+    }
+    ln -sfn "$ingot_product" /etc/products.d/baseproduct
+}
+
+# The day of the build: the image's own date where it is known, so that two builds agree.
+baseSetupBuildDay() {
+    ingot_day=$(date -u ${SOURCE_DATE_EPOCH:+-d "@$SOURCE_DATE_EPOCH"} +%Y%m%d)
+    printf 'build_day=%s\n' "$ingot_day" >/build_day
+}
+
+# Imports the distribution's own package keys that rpm does not have yet.
+suseImportBuildKey() {
+    command -v rpm >/dev/null || return 0
+    for ingot_key in /usr/lib/rpm/gnupg/keys/*.asc; do
+        [ -f "$ingot_key" ] || continue
+        ingot_name=${ingot_key##*/}
+        rpm -q "${ingot_name%.asc}" >/dev/null 2>&1 || rpm --import "$ingot_key"
+    done
+}
+
+# Configuration files ------------------------------------------------------------------------------------------------
+
+# baseUpdateSysConfig FILE VARIABLE VALUE: changes a variable that the file has.
+baseUpdateSysConfig() {
+    if [ ! -f "$1" ]; then
+        ingot_warn "baseUpdateSysConfig: the image has no $1"
+        return 0
+    fi
+    ingot_value=$(printf '%s' "$3" | sed 's/[\\&|]/\\&/g')
+    sed -i "s|^\\($2\\)=.*|\\1=\"$ingot_value\"|" "$1"
+}
+
+# baseQuoteFile FILE: puts each value of NAME=VALUE lines into single quotes, so that a shell can read them.
+baseQuoteFile() {
+    sed -i -e '/^[[:space:]]*#/d' -e '/^[[:space:]]*$/d' \
+        -e "s/^\\([A-Za-z_][A-Za-z0-9_]*\\)=[\"']\\{0,1\\}\\([^\"']*\\)[\"']\\{0,1\\}[[:space:]]*\$/\\1='\\2'/" "$1"
+}
+
+# Making an image smaller ----------------------------------------------------------------------------------------------
+
+# ingot_keep FOLDER NAME...: removes what is in FOLDER but the named entries.
+ingot_keep() {
+    ingot_folder=$1
+    shift
+    for ingot_entry in "$ingot_folder"/*; do
+        [ -e "$ingot_entry" ] || continue
+        for ingot_wanted in "$@"; do
+            [ "${ingot_entry##*/}" != "$ingot_wanted" ] || continue 2
+        done
+        rm -rf "$ingot_entry"
+    done
+}
+
+# baseStripLocales NAME...: glibc's locales but the named ones.
+baseStripLocales() {
+    ingot_keep /usr/lib/locale C.utf8 C.UTF-8 POSIX "$@"
+}
+
+# baseStripTranslations NAME...: translated messages but those of the named languages.
+baseStripTranslations() {
+    ingot_keep /usr/share/locale locale.alias "$@"
+}
+
+# baseStripTools FOLDER NAMES: programs in FOLDER but the named ones.
+baseStripTools() {
+    ingot_folder=$1
+    shift
+    # The second argument is a list of words.
+    # shellcheck disable=SC2048,SC2086
+    ingot_keep "$ingot_folder" $*
+}
+
+# Firmware that no module of the image's kernels asks for.
+baseStripFirmware() {
+    [ -d /lib/firmware ] && command -v modinfo >/dev/null || return 0
+    ingot_list=$(mktemp)
+    find /lib/modules -name '*.ko*' -type f -exec modinfo -F firmware {} + | sort -u >"$ingot_list"
+    find /lib/firmware -type f | while IFS= read -r ingot_file; do
+        ingot_name=${ingot_file#/lib/firmware/}
+        for ingot_end in .xz .zst .gz; do
+            ingot_name=${ingot_name%"$ingot_end"}
+        done
+        grep -qxF -e "$ingot_name" "$ingot_list" || rm -f "$ingot_file"
+    done
+    rm -f "$ingot_list"
+}
+
+# baseStripAndKeep KEEP_LIST: of the files named on standard input, removes those that are not in the list.
+baseStripAndKeep() {
+    ingot_list=" $* "
+    while IFS= read -r ingot_file; do
+        case "$ingot_list" in
+            *" ${ingot_file##*/} "*) ;;
+            *) rm -rf "$ingot_file" ;;
+        esac
+    done
+}
+
+# depmod for every kernel of the image.
+baseUpdateModuleDependencies() {
+    for ingot_folder in /lib/modules/*; do
+        [ ! -d "$ingot_folder/kernel" ] || depmod -a "${ingot_folder##*/}"
+    done
+}
+
+baseFixupKernelModuleDependencies() { baseUpdateModuleDependencies; }
+
+# A dracut or initramfs-tools initrd takes only what it needs: nothing to strip.
+baseStripInitrd() { :; }
+baseStripKernel() { :; }
+suseStripInitrd() { :; }
+suseStripKernel() { :; }
+
+# Mounts: /proc is there, in a namespace of its own, and nothing else can be mounted.
+mountProc() { :; }
+umountProc() { :; }
+
+# Functions without effect ---------------------------------------------------------------------------------------------
+
+ingot_unavailable() {
+    ingot_warn "$1: not available here, nothing was done"
+}
+
+ingot_deprecated() {
+    ingot_warn "$1: obsolete, nothing was done; remove the call from the script"
+}
+
+mountCgroups() { ingot_unavailable mountCgroups; }
+umountCgroups() { ingot_unavailable umountCgroups; }
+setupContainerRuntime() { ingot_unavailable setupContainerRuntime; }
+baseVagrantSetup() { ingot_unavailable baseVagrantSetup; }
+baseStripUnusedLibs() { ingot_unavailable baseStripUnusedLibs; }
+baseStripModules() { ingot_unavailable baseStripModules; }
+baseStripKernelModules() { ingot_unavailable baseStripKernelModules; }
+baseCreateKernelTree() { ingot_unavailable baseCreateKernelTree; }
+baseSyncKernelTree() { ingot_unavailable baseSyncKernelTree; }
+baseKernelDriverMatches() { ingot_unavailable baseKernelDriverMatches; }
+
+baseCleanMount() { ingot_deprecated baseCleanMount; }
+baseMount() { ingot_deprecated baseMount; }
+suseActivateDefaultServices() { ingot_deprecated suseActivateDefaultServices; }
+baseSetupUserPermissions() { ingot_deprecated baseSetupUserPermissions; }
+suseConfig() { ingot_deprecated suseConfig; }
+baseGetPackagesForDeletion() { ingot_deprecated baseGetPackagesForDeletion; }
+baseGetProfilesUsed() { ingot_deprecated baseGetProfilesUsed; }
+baseStripMans() { ingot_deprecated baseStripMans; }
+baseStripDocs() { ingot_deprecated baseStripDocs; }
+baseStripInfos() { ingot_deprecated baseStripInfos; }
+Rpm() { ingot_deprecated Rpm; }
+rhelStripInitrd() { ingot_deprecated rhelStripInitrd; }
+debianStripInitrd() { ingot_deprecated debianStripInitrd; }
+rhelStripKernel() { ingot_deprecated rhelStripKernel; }
+debianStripKernel() { ingot_deprecated debianStripKernel; }
+rhelSplashToGrub() { ingot_deprecated rhelSplashToGrub; }
+suseSetupProductInformation() { ingot_deprecated suseSetupProductInformation; }
+baseCleanup() { ingot_deprecated baseCleanup; }
+suseCleanup() { ingot_deprecated suseCleanup; }
+suseRemoveYaST() { ingot_deprecated suseRemoveYaST; }
