@@ -3,15 +3,19 @@
 //! In: a [`ScrubbedTree`](crate::scrub::ScrubbedTree) and a [`DiskPlan`](crate::plan::DiskPlan). Out: a [`RawDisk`].
 //! Never attaches a partitioned loop device, never touches the host's firmware or boot loader.
 
+pub mod boot;
+pub mod filesystem;
 pub mod gpt;
 pub mod mbr;
 pub mod table;
+mod write;
 
 use std::path::{Path, PathBuf};
 
 use crate::bytes::Bytes;
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host;
+pub use write::write;
 
 /// A finished raw disk, sparse, in the build's workspace.
 #[derive(Debug)]

@@ -149,6 +149,24 @@ pub fn remove_tree(path: &Path) -> Result<()> {
     }
 }
 
+/// The first stretch of `range` that is not a hole (`SEEK_DATA`, lseek(2)); `None` where only holes follow. Everything
+/// counts as data where the filesystem cannot tell. Moves the file's position.
+pub fn next_data(file: &File, range: std::ops::Range<u64>) -> std::io::Result<Option<std::ops::Range<u64>>> {
+    use rustix::fs::{SeekFrom, seek};
+    use rustix::io::Errno;
+    let start = match seek(file, SeekFrom::Data(range.start)) {
+        Ok(start) => start,
+        Err(Errno::NXIO) => return Ok(None),
+        Err(Errno::INVAL) => return Ok(Some(range).filter(|range| !range.is_empty())),
+        Err(error) => return Err(error.into()),
+    };
+    if start >= range.end {
+        return Ok(None);
+    }
+    let end = seek(file, SeekFrom::Hole(start))?.min(range.end);
+    Ok(Some(start..end))
+}
+
 /// Bytes that are free for us on the filesystem that holds `path`.
 pub fn free_space(path: &Path) -> Result<crate::bytes::Bytes> {
     let stat = rustix::fs::statvfs(path).or_cannot(|| format!("ask for the free space of {}", path.display()))?;

@@ -5,6 +5,7 @@
 mod support;
 
 mod artifacts;
+mod disk;
 mod faults;
 mod install;
 mod kill;

@@ -1,5 +1,7 @@
 //! Partition tables, filesystems and whole disks, each checked by a foreign reader.
 
+mod whole;
+
 use std::io::{Cursor, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::Command;

@@ -9,6 +9,7 @@
 //! without saying so.
 #![allow(dead_code, unused_macros, unused_imports)]
 
+pub mod disk;
 mod entry;
 pub mod image;
 pub mod leaks;
