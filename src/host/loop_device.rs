@@ -53,7 +53,7 @@ impl LoopDevice {
     /// 69 where the host has no loop device.
     pub fn attach(file: &Path, offset: Bytes, length: Bytes, access: Access) -> Result<LoopDevice> {
         let what = || format!("attach {} to a loop device", file.display());
-        if offset.0 % 512 != 0 || length.0 % 512 != 0 || length.0 == 0 {
+        if !offset.0.is_multiple_of(512) || !length.0.is_multiple_of(512) || length.0 == 0 {
             return Err(Error::cannot(Exit::Bug, what()).because("offset and length must be whole sectors"));
         }
         let backing = File::options().read(true).write(access == Access::Write).open(file).or_cannot(what)?;

@@ -2,61 +2,15 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ingot::error::Exit;
 use ingot::host::rooted::RootPath;
-use ingot::host::sandbox::{Network, Sandbox};
+use ingot::host::sandbox::Network;
 use ingot::report::Reporter;
 
-use crate::support::{Turn, need, scratch, together};
-
-/// A tree that borrows the host's programs: /usr bound read-only, the rest its own.
-struct Tree {
-    folder: tempfile::TempDir,
-    _turn: Turn,
-}
-
-impl Tree {
-    fn new() -> Tree {
-        let folder = scratch();
-        for name in ["usr", "dev", "proc", "sys", "run", "tmp", "root", "etc"] {
-            std::fs::create_dir(folder.path().join(name)).unwrap();
-        }
-        for name in ["bin", "sbin", "lib", "lib64"] {
-            std::os::unix::fs::symlink(format!("usr/{name}"), folder.path().join(name)).unwrap();
-        }
-        Tree { folder, _turn: together() }
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn sandbox(&self) -> Sandbox {
-        Sandbox::new(self.path()).bind(Path::new("/usr"), &RootPath::new("/usr"))
-    }
-
-    /// Status and both outputs of a shell script.
-    fn shell(&self, script: &str) -> (i32, String) {
-        let ended = self.sandbox().run_to_end(&Reporter::silent(), &["sh", "-c", script], |_| {}).unwrap();
-        let said = [ended.output.stdout, ended.output.stderr].concat();
-        (ended.status.code().unwrap_or(-1), String::from_utf8_lossy(&said).into_owned())
-    }
-
-    fn says(&self, script: &str) -> String {
-        let (status, said) = self.shell(script);
-        assert_eq!(status, 0, "{script}: {said}");
-        said.trim_end().to_string()
-    }
-
-    fn fails(&self, script: &str) -> String {
-        let (status, said) = self.shell(script);
-        assert_ne!(status, 0, "{script}: {said}");
-        said
-    }
-}
+use crate::support::{need, scratch};
+use crate::tree::Tree;
 
 #[test]
 fn a_program_sees_a_minimal_dev_its_own_proc_and_nothing_of_the_host() {

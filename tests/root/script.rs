@@ -1,0 +1,121 @@
+//! The scripts of a description, run in a tree.
+
+use std::os::unix::fs::PermissionsExt;
+
+use ingot::error::{Exit, Result};
+use ingot::plan::{Plan, ScriptPhase};
+use ingot::report::Reporter;
+use ingot::root;
+
+use crate::support::{need, scratch};
+use crate::tree::{Tree, plan};
+
+fn with_script(name: &str, mode: u32, content: &str) -> (tempfile::TempDir, Plan) {
+    let folder = scratch();
+    let path = folder.path().join(name);
+    std::fs::write(&path, content).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+    let plan = plan(folder.path(), "");
+    (folder, plan)
+}
+
+fn run(phase: ScriptPhase, plan: &Plan, tree: &Tree) -> Result<()> {
+    root::run_script(phase, plan, &tree.tree(), &tree.sandbox(), &Reporter::silent())
+}
+
+fn said(tree: &Tree, path: &str) -> String {
+    String::from_utf8(tree.tree().read(&path.into()).unwrap()).unwrap()
+}
+
+#[test]
+fn a_script_finds_its_surroundings_and_leaves_none() {
+    need!(root);
+    let script = "test -f /.kconfig && . /.kconfig\ntest -f /.profile && . /.profile\nset -eu\n\
+        echo \"$PWD $0 $kiwi_iname $kiwi_iversion ${BASH_VERSION:+bash} $(id -u)\" > /said\n\
+        ls /image >> /said\nenv | grep ^kiwi_iname= >> /said\necho from config > /image/note\n";
+    let (_folder, mut plan) = with_script("config.sh", 0o644, script);
+    plan.root.variables.insert("kiwi_displayname".into(), "it's $HOME `x`".into());
+    let tree = Tree::new();
+    run(ScriptPhase::Images, &plan, &tree).unwrap();
+    assert!(!tree.path().join("image").exists(), "no script of that phase");
+    run(ScriptPhase::Config, &plan, &tree).unwrap();
+    let wanted = "/ /image/config.sh grown 1.2.3 bash 0\nconfig.sh\nconfig.xml\nkiwi_iname=grown\n";
+    assert_eq!(said(&tree, "/said"), wanted);
+    assert_eq!(tree.says(". /.profile; echo \"$kiwi_displayname\""), "it's $HOME `x`");
+    assert_eq!(said(&tree, "/image/note"), "from config\n");
+    root::remove_surroundings(&tree.tree()).unwrap();
+    for name in ["image", ".profile", ".kconfig"] {
+        assert!(!tree.path().join(name).exists(), "{name}");
+    }
+}
+
+#[test]
+fn an_executable_script_is_started_by_its_own_interpreter() {
+    need!(root);
+    let (_folder, plan) = with_script("images.sh", 0o755, "#!/bin/sh\necho \"${BASH_VERSION:-sh}\" > /said\n");
+    let tree = Tree::new();
+    run(ScriptPhase::Images, &plan, &tree).unwrap();
+    assert_eq!(said(&tree, "/said"), "sh\n");
+}
+
+#[test]
+fn a_failing_script_is_65_with_its_name_status_and_last_words() {
+    need!(root);
+    let (_folder, plan) = with_script("config.sh", 0o755, "#!/bin/sh\necho before\necho why >&2\nexit 3\n");
+    let error = run(ScriptPhase::Config, &plan, &Tree::new()).unwrap_err();
+    assert_eq!(error.exit(), Exit::Description);
+    assert_eq!(
+        error.text(),
+        "error: config.sh exited with status 3\n  cause: | why\n  hint:  `set -x` at the script's top shows in the log \
+         which command failed"
+    );
+    let (_folder, plan) = with_script("config.sh", 0o755, "#!/no/such/shell\n");
+    let error = run(ScriptPhase::Config, &plan, &Tree::new()).unwrap_err();
+    assert_eq!(error.exit(), Exit::Description);
+    assert!(error.text().contains("the interpreter that its first line names"), "{}", error.text());
+    let (_folder, plan) = with_script("config.sh", 0o755, "#!/bin/sh\nno-such-program\n");
+    let error = run(ScriptPhase::Config, &plan, &Tree::new()).unwrap_err();
+    assert!(error.text().contains("is not in the image: add its package"), "{}", error.text());
+}
+
+#[test]
+fn the_functions_do_what_descriptions_expect_in_every_shell() {
+    need!(root);
+    let body = ". /.kconfig\nset -eu\n\
+        baseSetRunlevel 3 2>/dev/null\nbaseSetRunlevel nothing\nbaseInsertService none\nbaseService none off\n\
+        baseUpdateSysConfig /etc/sysconfig/app NAME 'a|b&c\\d'\nbaseUpdateSysConfig /etc/none NAME x\n\
+        baseCleanMount\nsuseConfig\nbaseVagrantSetup\nsuseSetupProduct\nbaseStripInitrd\nmountProc\n\
+        baseQuoteFile /etc/quoted\nEcho -b indented\nEcho -e 'a\\tb'\nEcho -n x\nEcho y\nDebug hidden\nbaseSetupBuildDay\n\
+        if baseService none maybe; then exit 9; fi\n\
+        baseSystemdServiceInstalled sshd\nrm -rf /etc/locales; mkdir /etc/locales; echo end\n";
+    let target = "/usr/lib/systemd/system/multi-user.target";
+    let has_target = std::path::Path::new(target).exists();
+    for interpreter in ["#!/bin/sh\n", "#!/bin/bash\n", "#!/bin/dash\n"] {
+        let (_folder, plan) = with_script("config.sh", 0o755, &format!("{interpreter}exec > /said 2>&1\n{body}"));
+        let tree = Tree::new();
+        tree.write("/etc/systemd/system/sshd.service", "");
+        tree.write("/etc/sysconfig/app", "# NAME=no\nNAME=old\nOTHER=x\n");
+        tree.write("/etc/quoted", "# comment\n\nA=x y\nB=\"z\"\nC='w'\n");
+        run(ScriptPhase::Config, &plan, &tree)
+            .unwrap_or_else(|error| panic!("{}: {}", error.text(), said(&tree, "/said")));
+        assert_eq!(
+            said(&tree, "/said"),
+            "warning: baseSetRunlevel nothing: the image has no nothing.target\n\
+             warning: baseUpdateSysConfig: the image has no /etc/none\n\
+             warning: baseCleanMount: obsolete, nothing was done; remove the call from the script\n\
+             warning: suseConfig: obsolete, nothing was done; remove the call from the script\n\
+             warning: baseVagrantSetup: not available here, nothing was done\n\
+             warning: suseSetupProduct: the image has no /etc/products.d\n    \
+             indented\na\tb\nxy\n\
+             warning: baseService none maybe: the second word must be on or off\n\
+             /etc/systemd/system/sshd.service\nend\n",
+            "{interpreter}"
+        );
+        assert_eq!(said(&tree, "/etc/sysconfig/app"), "# NAME=no\nNAME=\"a|b&c\\d\"\nOTHER=x\n");
+        assert_eq!(said(&tree, "/etc/quoted"), "A='x y'\nB='z'\nC='w'\n");
+        if has_target {
+            let link = std::fs::read_link(tree.path().join("etc/systemd/system/default.target")).unwrap();
+            assert_eq!(link.to_str(), Some(target));
+        }
+    }
+}
