@@ -234,9 +234,10 @@ fn container_lines(container: &ContainerPlan, line: &mut impl FnMut(&str, String
 
 fn root_lines(plan: &Plan, line: &mut impl FnMut(&str, String)) {
     let root = &plan.root;
-    let relative = |path: &std::path::Path| match path.strip_prefix(&plan.description_dir) {
-        Ok(path) => path.display().to_string(),
-        Err(_) => path.display().to_string(),
+    let relative = |path: &std::path::Path| {
+        let shared = path.ancestors().find(|above| above.file_name().is_some_and(|name| name == "rootfs-overlays"));
+        let above = shared.and_then(std::path::Path::parent).unwrap_or(&plan.description_dir);
+        path.strip_prefix(above).unwrap_or(path).display().to_string()
     };
     let overlays = root.overlays.iter().map(|overlay| match overlay {
         Overlay::Folder(path) => format!("{}/", relative(path)),

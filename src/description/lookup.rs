@@ -165,14 +165,16 @@ pub fn read_file(path: &Path) -> Result<Arc<Source>, Problem> {
     };
     let start = text.trim_start_matches('\u{feff}').trim_start();
     if !start.starts_with('<') {
-        // Its first line is not shown: what is not XML may be any file of the host.
-        let problem = Problem::invalid(format!("{shown} is not XML"));
+        // Nothing of it is shown: what is not XML may be any file of the host.
         let key = start.lines().find(|line| !line.starts_with(['#', '-']) && !line.trim().is_empty()).unwrap_or("");
-        return Err(if key.starts_with("image:") || key.starts_with('{') || key.starts_with("[image") {
-            problem.hint("descriptions in YAML, TOML and JSON are not supported yet; KIWI converts them: kiwi image info --print-xml")
-        } else {
-            problem
-        });
+        let language = match key {
+            key if key.starts_with("image:") => "YAML",
+            key if key.starts_with("[image") => "TOML",
+            key if key.starts_with('{') => "JSON",
+            _ => return Err(Problem::invalid(format!("{shown} is not XML"))),
+        };
+        return Err(Problem::refused(format!("{shown} is in {language}, which"))
+            .hint("KIWI converts it to XML: kiwi image info --print-xml"));
     }
     Ok(Source::new(path, text))
 }

@@ -249,6 +249,13 @@ pub struct Repository {
     pub asides: Vec<Aside>,
 }
 
+impl Repository {
+    /// Whether packages of the image come from it; with `imageonly` they do not.
+    pub fn when_building(&self) -> bool {
+        !self.image_only
+    }
+}
+
 /// `<signing key>`.
 #[derive(Clone, Debug)]
 pub struct Key {

@@ -58,9 +58,9 @@ impl Problem {
         Problem { kind: Kind::Invalid, title: title.into(), span: None, label: String::new(), hint: None }
     }
 
-    /// Something that this version cannot do.
-    pub fn refused(title: impl Into<String>) -> Problem {
-        Problem { kind: Kind::Refused, ..Problem::invalid(title) }
+    /// Something that this version cannot do: `image type iso`, `<systemdisk>`.
+    pub fn refused(what: impl fmt::Display) -> Problem {
+        Problem { kind: Kind::Refused, ..Problem::invalid(format!("{what} is not supported")) }
     }
 
     /// A missing file or folder.
@@ -87,10 +87,7 @@ impl Problem {
     }
 
     fn render(&self, renderer: &Renderer) -> String {
-        let title = match self.kind {
-            Kind::Invalid | Kind::Missing => Level::ERROR.primary_title(self.title.as_str()),
-            Kind::Refused => Level::ERROR.with_name("not supported").primary_title(self.title.as_str()),
-        };
+        let title = Level::ERROR.primary_title(self.title.as_str());
         let path;
         let group = match &self.span {
             None => Group::with_title(title),
@@ -98,6 +95,7 @@ impl Problem {
                 path = span.source().path().display().to_string();
                 let (first, last) = (span.line(), Span::new(span.source(), span.end(), span.end()).line());
                 let (start, line) = span.source().line(first);
+                let line = without_secrets(line);
                 if line.len() > LONGEST_LINE_DRAWN {
                     let place = span.place();
                     let origin = Origin::path(path).line(place.line as usize).char_column(place.column as usize);
@@ -113,7 +111,7 @@ impl Problem {
                     if !self.label.is_empty() {
                         annotation = annotation.label(self.label.as_str());
                     }
-                    title.element(Snippet::source(line).line_start(first + 1).path(path).annotation(annotation))
+                    title.element(Snippet::source(line.clone()).line_start(first + 1).path(path).annotation(annotation))
                 }
             }
         };
@@ -192,11 +190,14 @@ impl Problems {
             Colour::Never => Renderer::plain(),
             Colour::Always => Renderer::styled(),
         }
-        .term_width(120);
+        .term_width(100);
         let mut text = String::new();
         for problem in &self.list {
             text.push_str(&problem.render(&renderer));
             text.push_str("\n\n");
+        }
+        if self.more > 0 {
+            text.push_str(&format!("and {} more\n\n", self.more));
         }
         text.push_str(&format!("{} (exit {})", self.summary(), self.exit().code()));
         text
@@ -251,6 +252,32 @@ impl fmt::Display for Problem {
     }
 }
 
+/// The line with the values of `password` and `luks` and the logins in addresses starred out, byte by byte, so that
+/// every offset stays what it was. What is drawn ends in logs.
+fn without_secrets(line: &str) -> String {
+    let mut bytes = line.as_bytes().to_vec();
+    let mut hide = |range: std::ops::Range<usize>| bytes[range].fill(b'*');
+    for name in ["password", "luks"] {
+        for (at, _) in line.match_indices(name) {
+            let rest = &line[at + name.len()..];
+            let value = rest.trim_start().strip_prefix('=').map(str::trim_start).unwrap_or_default();
+            if let Some(quote) = value.chars().next().filter(|char| matches!(char, '"' | '\'')) {
+                let begin = line.len() - value.len() + 1;
+                hide(begin..line[begin..].find(quote).map_or(line.len(), |length| begin + length));
+            }
+        }
+    }
+    for (at, found) in line.match_indices("://") {
+        let begin = at + found.len();
+        let host = line[begin..].split(['/', '"', '\'', '<', ' ']).next().unwrap_or_default();
+        if let Some(login) = host.rfind('@') {
+            hide(begin..begin + login);
+        }
+    }
+    // Only whole characters were replaced, by ASCII.
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
 /// A value for a message: control characters escaped, at most 60 characters.
 pub fn shown(value: &str) -> String {
     let mut text: String = value.chars().take(60).flat_map(char::escape_debug).collect();
@@ -269,4 +296,50 @@ pub fn closest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .filter(|(distance, candidate)| *distance <= allowed && *distance < candidate.len())
         .min()
         .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drawn_line_shows_no_secret_and_keeps_its_length() {
+        let table = [
+            (r#"<user name="a" password="geheim" id="x"/>"#, r#"<user name="a" password="******" id="x"/>"#),
+            (r#"<type luks = 'pä' luks_version="luks2">"#, r#"<type luks = '***' luks_version="luks2">"#),
+            (r#"<source path="https://me:word@host/a@b"/>"#, r#"<source path="https://*******@host/a@b"/>"#),
+            (r#"<user password="not closed"#, r#"<user password="**********"#),
+            (r#"<source path="https://host/a"/>"#, r#"<source path="https://host/a"/>"#),
+            ("password luks ://", "password luks ://"),
+        ];
+        for (line, expected) in table {
+            assert_eq!(without_secrets(line), expected);
+            assert_eq!(without_secrets(line).len(), line.len());
+        }
+    }
+
+    #[test]
+    fn the_closest_name_is_close() {
+        let names = ["filesystem", "format", "firmware", "image"];
+        let table =
+            [("filesytem", Some("filesystem")), ("Image", Some("image")), ("fromat", Some("format")), ("x", None)];
+        for (name, expected) in table {
+            assert_eq!(closest(name, names), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_shown_value_has_no_control_characters_and_an_end() {
+        assert_eq!(shown("a\u{1b}[31m\n\"b'"), "a\\u{1b}[31m\\n\"b'");
+        assert_eq!(shown(&"x".repeat(100)), "x".repeat(60) + "...");
+    }
+
+    #[test]
+    fn more_problems_than_a_person_reads_are_counted() {
+        let mut problems = Problems::new();
+        (0..250).for_each(|number| problems.add(Problem::invalid(format!("number {number}"))));
+        let text = problems.render(Colour::Never);
+        assert!(text.contains("number 99") && !text.contains("number 100"));
+        assert!(text.ends_with("and 150 more\n\n250 problems (exit 65)"), "{text}");
+    }
 }

@@ -3,8 +3,9 @@
 //! In: the root [`Node`]. Out: [`Problems`]. Never looks at which sections count.
 
 use super::problem::{Problem, Problems, closest, shown};
-use super::truth;
+use super::validate::misspelt;
 use super::xml::Node;
+use super::{schema, truth};
 
 /// Checks the whole tree.
 pub fn check(image: &Node, problems: &mut Problems) {
@@ -86,7 +87,8 @@ fn image_type(node: &Node, problems: &mut Problems) {
     let image = get("image").unwrap_or_default();
     let mut add = |problem: Problem| problems.add(problem);
     for (kind, needed) in [("oem", "filesystem"), ("appx", "metadata_path")] {
-        if image == kind && get(needed).is_none() {
+        let meant = schema::find("type").is_some_and(|row| misspelt(node, row, needed));
+        if image == kind && get(needed).is_none() && !meant {
             add(Problem::invalid(format!("<type image=\"{kind}\"> lacks the attribute `{needed}`")).at(&node.name.span));
         }
     }

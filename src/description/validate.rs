@@ -40,12 +40,9 @@ impl Check<'_> {
             }
         }
         for row in element.attributes {
-            if row.need == Need::Mandatory && node.attribute(row.name).is_none() {
-                self.problems.add(
-                    Problem::invalid(format!("<{}> lacks the attribute `{}`", element.name, row.name))
-                        .at(&node.name.span)
-                        .label(format!("`{}` is {}", row.name, row.value.expected())),
-                );
+            if row.need == Need::Mandatory && node.attribute(row.name).is_none() && !misspelt(node, element, row.name) {
+                let problem = Problem::invalid(format!("<{}> lacks the attribute `{}`", element.name, row.name));
+                self.problems.add(problem.at(&node.name.span));
             }
         }
         match element.content {
@@ -145,7 +142,8 @@ impl Check<'_> {
             self.element(child, row);
         }
         for needed in element.needs {
-            if node.children(needed).next().is_none() {
+            let close = |child: &Node| schema::find(&child.name).is_none() && closest(&child.name, [*needed]).is_some();
+            if node.children(needed).next().is_none() && !node.children.iter().any(close) {
                 let title = format!("<{}> lacks <{needed}>", element.name);
                 self.problems.add(Problem::invalid(title).at(&node.name.span));
             }
@@ -221,6 +219,12 @@ pub fn namespace<'a>(extension: &'a Node, child: &'a Node) -> Option<(&'a str, &
     };
     let found = child.attribute(&declaration).or_else(|| extension.attribute(&declaration))?;
     Some((local, found.value.as_str()))
+}
+
+/// Whether an unknown attribute was meant to be this one, so that it is not missing too.
+pub(super) fn misspelt(node: &Node, element: &Element, name: &str) -> bool {
+    let unknown = node.attributes.iter().filter(|attribute| element.attribute(&attribute.name).is_none());
+    unknown.into_iter().any(|attribute| closest(&attribute.name, [name]).is_some())
 }
 
 fn expected(value: Value, text: &str) -> String {

@@ -3,8 +3,8 @@
 //! In: a [`Selection`] and the chosen image type. Out: [`Problems`] and [`Warning`]s, each with its place.
 //! Never changes what was selected.
 
-use super::Warning;
 use super::selection::Selection;
+use super::{Warning, request};
 use crate::description::{Aside, Description, Problem, Problems, Status, Type, shown};
 
 /// Finds what is refused and what is ignored in the parts that count.
@@ -12,6 +12,7 @@ pub fn check(
     description: &Description,
     selection: &Selection<'_>,
     kind: &Type,
+    manager: &str,
     problems: &mut Problems,
     warnings: &mut Vec<Warning>,
 ) {
@@ -32,16 +33,17 @@ pub fn check(
             );
         }
     }
+    let mut asides: Vec<&Aside> = kind.asides.iter().collect();
+    asides.extend(selection.others.iter().flat_map(|other| &other.asides));
     let of_preferences = selection.preferences.iter().flat_map(|preferences| &preferences.asides);
-    let of_repositories = selection.repositories.iter().flat_map(|repository| &repository.asides);
-    let of_packages = selection
-        .packages
-        .iter()
-        .filter(|packages| counts(&packages.kind, &kind.image))
-        .flat_map(|packages| &packages.asides);
-    let of_others = selection.others.iter().flat_map(|other| &other.asides);
-    let asides = kind.asides.iter().chain(of_preferences).chain(of_repositories).chain(of_packages).chain(of_others);
-    for aside in asides.filter(|aside| selection.on_arch(&aside.arch)) {
+    // The rest is measured against what apt does.
+    if manager == request::APT {
+        asides.extend(of_preferences);
+        asides.extend(selection.repositories.iter().flat_map(|repository| &repository.asides));
+        let packages = selection.packages.iter().filter(|packages| counts(&packages.kind, &kind.image));
+        asides.extend(packages.flat_map(|packages| &packages.asides));
+    }
+    for aside in asides.into_iter().filter(|aside| selection.on_arch(&aside.arch)) {
         judge(aside, problems, warnings);
     }
     for namespace in &description.foreign {

@@ -12,7 +12,7 @@ use super::{
 use crate::bytes::Bytes;
 use crate::description::{Problem, Problems, Spanned, Type, shown};
 
-/// Plans a disk; `None` only where a problem was added.
+/// Plans a disk. Where a problem was added, the plan is not one to build.
 pub fn plan(
     kind: &Type,
     image: &Image,
@@ -20,13 +20,14 @@ pub fn plan(
     choices: &Choices,
     problems: &mut Problems,
     warnings: &mut Vec<Warning>,
-) -> Option<DiskPlan> {
+) -> DiskPlan {
     if choices.arch != "x86_64" {
         let title = format!("a disk for {}", shown(&choices.arch));
         problems.add(Problem::refused(title).at(&kind.image.span).label("this version makes disks for x86_64"));
     }
     let mut maker = Maker { kind, problems, warnings };
-    let firmware = maker.firmware()?;
+    // What is missing was refused by then; the rest is looked at all the same, so that every problem shows at once.
+    let firmware = maker.firmware();
     let table = maker.table(&firmware);
     let bios = firmware.bios == Support::Yes && (firmware.uefi == Support::No || maker.csm(table));
     let firmware = Firmware { bios: if bios { Support::Yes } else { Support::No }, ..firmware };
@@ -37,7 +38,7 @@ pub fn plan(
         esp: (firmware.uefi == Support::Yes).then(|| maker.esp()),
         boot: maker.boot_partition(),
         swap: maker.swap(),
-        root: maker.root()?,
+        root: maker.root(),
     };
     let partitions = layout::partitions(&wanted, seed);
     let (size, unpartitioned) = maker.size();
@@ -55,7 +56,7 @@ pub fn plan(
         Some(text) if !crate::description::truth(&text) => GrowRoot::No,
         _ => GrowRoot::AtFirstBoot,
     };
-    Some(DiskPlan {
+    DiskPlan {
         arch: image.arch.clone(),
         table,
         disk_id: seed.uuid("disk"),
@@ -67,7 +68,7 @@ pub fn plan(
         grow_root,
         formats: maker.formats(),
         persistency,
-    })
+    }
 }
 
 struct Maker<'a> {
@@ -81,9 +82,9 @@ impl Maker<'_> {
         self.warnings.push(Warning { text, place: Some(at.span.place()) });
     }
 
-    fn firmware(&mut self) -> Option<Firmware> {
+    fn firmware(&mut self) -> Firmware {
         let Some(firmware) = self.kind.get("firmware").cloned() else {
-            return Some(Firmware { bios: Support::Yes, uefi: Support::No, secure_boot: Support::No });
+            return Firmware { bios: Support::Yes, uefi: Support::No, secure_boot: Support::No };
         };
         let (uefi, secure_boot) = match firmware.as_str() {
             "bios" => (Support::No, Support::No),
@@ -97,10 +98,10 @@ impl Maker<'_> {
                 let title = format!("firmware {other}");
                 let label = "this version makes disks for bios, efi and uefi";
                 self.problems.add(Problem::refused(title).at(&firmware.span).label(label));
-                return None;
+                (Support::No, Support::No)
             }
         };
-        Some(Firmware { bios: Support::Yes, uefi, secure_boot })
+        Firmware { bios: Support::Yes, uefi, secure_boot }
     }
 
     fn table(&mut self, firmware: &Firmware) -> PartitionTable {
@@ -174,15 +175,17 @@ impl Maker<'_> {
             return None;
         }
         let size = self.megabytes(self.kind.get("bootpartsize").cloned(), layout::BOOT_SIZE);
-        let filesystem = self.kind.get("bootfilesystem").or(self.kind.get("filesystem")).cloned()?;
-        Some((size, self.filesystem_kind(&filesystem)?))
+        let filesystem = self.kind.get("bootfilesystem").or(self.kind.get("filesystem")).cloned();
+        Some((size, self.filesystem_kind(filesystem.as_ref())))
     }
 
-    fn filesystem_kind(&mut self, name: &Spanned<String>) -> Option<FilesystemKind> {
+    /// Mandatory for oem, as the description's rules checked.
+    fn filesystem_kind(&mut self, name: Option<&Spanned<String>>) -> FilesystemKind {
+        let Some(name) = name else { return FilesystemKind::Ext4 };
         match name.as_str() {
-            "ext2" => Some(FilesystemKind::Ext2),
-            "ext3" => Some(FilesystemKind::Ext3),
-            "ext4" => Some(FilesystemKind::Ext4),
+            "ext2" => FilesystemKind::Ext2,
+            "ext3" => FilesystemKind::Ext3,
+            "ext4" => FilesystemKind::Ext4,
             other => {
                 let title = format!("filesystem {}", shown(other));
                 let label = match other {
@@ -191,7 +194,7 @@ impl Maker<'_> {
                 };
                 let hint = "this version writes ext4, ext3 and ext2";
                 self.problems.add(Problem::refused(title).at(&name.span).label(label).hint(hint));
-                None
+                FilesystemKind::Ext4
             }
         }
     }
@@ -208,10 +211,8 @@ impl Maker<'_> {
         Some(self.megabytes(size, layout::SWAP_SIZE))
     }
 
-    fn root(&mut self) -> Option<Root> {
-        // Mandatory for oem, as the description's rules checked.
-        let filesystem = self.kind.get("filesystem").cloned()?;
-        let kind = self.filesystem_kind(&filesystem)?;
+    fn root(&mut self) -> Root {
+        let kind = self.filesystem_kind(self.kind.get("filesystem"));
         let label = self.kind.get("rootfs_label").cloned();
         if let Some(label) = &label
             && (label.len() > 16
@@ -223,12 +224,12 @@ impl Maker<'_> {
             );
         }
         let create = self.kind.get("fscreateoptions").map(|text| text.as_str()).unwrap_or_default();
-        Some(Root {
+        Root {
             kind,
             label: label.map_or("ROOT".to_string(), |label| label.value),
             mount_options: self.mount_options("fsmountoptions"),
             create_options: create.split_whitespace().map(str::to_string).collect(),
-        })
+        }
     }
 
     fn size(&mut self) -> (DiskSize, Bytes) {

@@ -8,7 +8,7 @@ use super::{
     Choices, Epoch, Image, Output, Plan, ScrubPlan, ScrubPreset, Seed, UpdateStack, Warning, conflict, container, disk,
     request, rootfs, sources, variables,
 };
-use crate::description::{Description, Problem, Problems, Spanned, Type, shown};
+use crate::description::{Description, Problem, Problems, Repository, Spanned, Type, shown};
 
 /// Decides everything.
 pub fn make(description: &Description, choices: &Choices) -> Result<Plan, Problems> {
@@ -16,22 +16,27 @@ pub fn make(description: &Description, choices: &Choices) -> Result<Plan, Proble
     let mut warnings = Vec::new();
     let selection = Selection::new(description, choices)?;
     let kind = selection.image_type(description, choices.image_type.as_deref())?;
-    conflict::check(description, &selection, kind, &mut problems, &mut warnings);
+    let manager = request::manager(description, &selection, &mut problems);
+    conflict::check(description, &selection, kind, &manager, &mut problems, &mut warnings);
 
     let image = image(description, &selection, &mut problems);
     let seed = Seed::new(&image.name, &image.version, choices.source_date_epoch);
-    let repositories = sources::repositories(&selection, &description.beside.folder, &mut problems, &mut warnings);
+    // What another package manager would make of its repositories is not for us to judge.
+    let repositories = match manager.as_str() {
+        request::APT => sources::repositories(&selection, &description.beside.folder, &mut problems, &mut warnings),
+        _ => Vec::new(),
+    };
     let update_stack = request::update_stack(&selection, kind, choices);
-    let packages = request::packages(description, &selection, kind, update_stack, &mut problems, &mut warnings);
-    if repositories.iter().all(|repository| repository.used == super::RepositoryUse::ImageOnly)
-        && !(packages.bootstrap.is_empty() && packages.image.is_empty())
-        && selection.repositories.is_empty()
-    {
+    let packages = request::packages(&selection, kind, update_stack, &manager, &mut problems, &mut warnings);
+    let usable = |repository: &&Repository| repository.when_building();
+    if !(packages.bootstrap.is_empty() && packages.image.is_empty()) && !selection.repositories.iter().any(usable) {
         problems.add(Problem::invalid("packages are asked for, and no <repository> is selected").at(&description.span));
     }
     let output = match kind.image.as_str() {
-        "oem" => disk::plan(kind, &image, &seed, choices, &mut problems, &mut warnings)
-            .map(|disk| Output::Disk(Box::new(disk))),
+        "oem" => {
+            let disk = disk::plan(kind, &image, &seed, choices, &mut problems, &mut warnings);
+            Some(Output::Disk(Box::new(disk)))
+        }
         "docker" | "oci" => Some(Output::Container(Box::new(container::plan(kind, &image, &mut warnings)))),
         "tbz" => Some(Output::RootTarball),
         // Refused by name in `conflict`.
@@ -46,8 +51,7 @@ pub fn make(description: &Description, choices: &Choices) -> Result<Plan, Proble
         None => Epoch::NewestRelease,
     };
     let Some(output) = output else {
-        // Nothing was made only where something was refused.
-        problems.add(Problem::refused(format!("image type {}", kind.image.value)).at(&kind.image.span));
+        // There is no output only where the reason was added.
         return Err(problems.or(()).err().unwrap_or_default());
     };
     sort(&mut warnings);

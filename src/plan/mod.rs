@@ -115,7 +115,7 @@ pub enum Epoch {
 }
 
 /// `<repository>`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Serialize)]
 pub struct Repository {
     /// `alias`, else a name made from the source.
     pub alias: String,
@@ -143,6 +143,19 @@ pub struct Repository {
     /// Where it stands in the description.
     #[serde(skip)]
     pub place: Place,
+}
+
+impl std::fmt::Debug for Repository {
+    /// Without its credentials.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Repository")
+            .field("alias", &self.alias)
+            .field("source", &self.source)
+            .field("distribution", &self.distribution)
+            .field("signed", &self.signed)
+            .field("used", &self.used)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Whether a repository's metadata must carry a good signature.

@@ -7,7 +7,7 @@ use super::{Choices, Essential, Manager, Named, PackageRequest, Recommends, Upda
 use crate::description::{Description, Name, Packages, Problem, Problems, Spanned, Type, shown};
 
 /// The package that is the package manager.
-const APT: &str = "apt";
+pub const APT: &str = "apt";
 
 /// KIWI's convention: packages in the bootstrap list and none for the image mean an image without package manager,
 /// unless the list names it. The description's own words win over that, and the command line over both.
@@ -33,14 +33,13 @@ fn in_image(section: &str, kind: &Type) -> bool {
 
 /// Merges the lists that count.
 pub fn packages(
-    description: &Description,
     selection: &Selection<'_>,
     kind: &Type,
     update_stack: UpdateStack,
+    manager: &Spanned<String>,
     problems: &mut Problems,
     warnings: &mut Vec<Warning>,
 ) -> PackageRequest {
-    let place = manager(description, selection, problems);
     let list = |wanted: &str| names(selection, |section| section == wanted, |section| &section.packages);
     let mut bootstrap = list("bootstrap");
     let mut image = names(selection, |section| in_image(section, kind), |section| &section.packages);
@@ -64,7 +63,7 @@ pub fn packages(
         // KIWI appends it where both phases have packages; its apt bootstrap installs it in any case.
         UpdateStack::Kept => {
             if !bootstrap.iter().any(|package| package.name == APT) {
-                bootstrap.push(Named { name: APT.to_string(), place: place.span.place() });
+                bootstrap.push(Named { name: APT.to_string(), place: manager.span.place() });
                 bootstrap.sort_by(|a, b| a.name.cmp(&b.name));
             }
         }
@@ -99,8 +98,8 @@ pub fn packages(
     request
 }
 
-/// `<packagemanager>`: the first one counts.
-fn manager(description: &Description, selection: &Selection<'_>, problems: &mut Problems) -> Spanned<String> {
+/// `<packagemanager>`: the first one counts, and any other than apt is refused.
+pub fn manager(description: &Description, selection: &Selection<'_>, problems: &mut Problems) -> Spanned<String> {
     let found = selection.preferences.iter().find_map(|preferences| preferences.manager.clone());
     let hint = "this version installs Debian packages with apt";
     match found {

@@ -92,6 +92,8 @@ fn repository(
     Some(Repository {
         alias: match &written.alias {
             Some(alias) => alias.to_string(),
+            // Not the resolved folder: the name stands in the image, where the host's paths have no place.
+            None if written.path.starts_with("this:") => unused(alias(&written.path, &distribution), known),
             None => unused(alias(&source, &distribution), known),
         },
         distribution,

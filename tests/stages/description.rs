@@ -1,1 +1,322 @@
+//! Reading descriptions: what is refused, in whole messages; what converts; what survives.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ingot::cli::check;
+use ingot::description::{self, Colour, Description, Kind, Problems};
+use ingot::plan::{self, Choices, selection};
+use proptest::prelude::*;
+
+use super::support::skipped;
+
+/// Relative to the package's folder, where tests run: messages name files as they were named.
+const DESCRIPTIONS: &str = "tests/data/descriptions";
+
+fn choices() -> Choices {
+    Choices { arch: "x86_64".to_string(), ..Choices::default() }
+}
+
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|e| e == extension)).collect();
+    files.sort();
+    files
+}
+
+/// A small description with `old` replaced by `new`, loaded from a folder of its own.
+fn load(text: &str) -> Result<Description, Problems> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.xml");
+    fs::write(&file, text).unwrap();
+    description::load(&file)
+}
+
+fn small(version: &str, kind: &str, rest: &str) -> String {
+    format!(
+        r#"<image schemaversion="{version}" name="small">
+    <description type="system"><author>A</author><contact>c</contact><specification>S</specification></description>
+    <preferences><version>1.0.0</version><packagemanager>apt</packagemanager>{kind}</preferences>
+    <repository type="apt-deb" distribution="bookworm"><source path="mirror://debian"/></repository>
+    {rest}
+</image>"#
+    )
+}
+
+#[test]
+fn every_invalid_description_is_refused_with_its_whole_message() {
+    let files = files(&format!("{DESCRIPTIONS}/invalid"), "xml");
+    assert!(files.len() >= 70, "{}", files.len());
+    for file in files {
+        let verdict = check::check(&file, &choices(), Colour::Never);
+        assert!(matches!(verdict.exit, 65 | 66), "{}: {}", file.display(), verdict.exit);
+        // SNAPSHOTS=overwrite writes what is new; read it before it is committed.
+        let expected = snapbox::Data::read_from(&file.with_extension("txt"), Some(snapbox::data::DataFormat::Text));
+        snapbox::assert_data_eq!(verdict.text, expected.raw());
+    }
+}
+
+#[test]
+fn a_missing_folder_is_66_and_says_what_was_looked_for() {
+    let empty = tempfile::tempdir().unwrap();
+    let yaml = tempfile::tempdir().unwrap();
+    fs::write(yaml.path().join("config.yaml"), "image:\n").unwrap();
+    let table = [
+        (
+            empty.path().join("none"),
+            "there is no ",
+            Some("name a folder that holds a config.xml or a *.kiwi, or such a file"),
+        ),
+        (
+            empty.path().to_path_buf(),
+            "holds no description",
+            Some("a description is called config.xml, image/config.xml or *.kiwi"),
+        ),
+        (
+            yaml.path().to_path_buf(),
+            "in XML",
+            Some("config.yaml may be one in another format, which is not supported yet"),
+        ),
+        (PathBuf::from("/dev/null"), "is neither a file nor a folder", None),
+    ];
+    for (path, title, hint) in table {
+        let problems = description::load(&path).unwrap_err();
+        let problem = problems.iter().next().unwrap();
+        assert!(problem.title.contains(title), "{}", problem.title);
+        assert_eq!((problem.kind, problem.hint.as_deref(), problems.exit().code()), (Kind::Missing, hint, 66));
+    }
+}
+
+#[test]
+fn the_file_is_found_in_kiwis_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = small("8.5", r#"<type image="tbz"/>"#, "");
+    for name in ["b.kiwi", "a.kiwi", "image/config.xml", "config.xml"] {
+        let file = folder.path().join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, text.replace("small", &name.replace(['/', '.'], "-"))).unwrap();
+        let found = description::load(folder.path()).unwrap();
+        assert_eq!(*found.name, name.replace(['/', '.'], "-"));
+        assert_eq!(found.source.path(), file);
+    }
+}
+
+#[test]
+fn a_file_larger_than_8_mb_is_refused_unread() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.xml");
+    fs::File::create(&file).unwrap().set_len((8 << 20) + 1).unwrap();
+    let problems = description::load(&file).unwrap_err();
+    assert!(problems.render(Colour::Never).contains("is larger than 8 MB"), "{}", problems.render(Colour::Never));
+}
+
+#[test]
+fn hostile_documents_end_quickly_with_one_problem() {
+    let table = [
+        (
+            "attributes without end",
+            format!("<image {}/>", (0..300_000).map(|n| format!("a{n}='' ")).collect::<String>()),
+        ),
+        ("elements without end", format!("<image>{}</image>", "<a/>".repeat(2_000_000))),
+        ("depth without end", "<a>".repeat(2_000_000)),
+        ("one value of 7 MB", format!("<image name='{}", "x".repeat(7 << 20))),
+        ("one text of 7 MB", format!("<image>{}", "x".repeat(7 << 20))),
+        ("numbers without end", format!("<image name='{}'/>", "&#x41;".repeat(1 << 20))),
+    ];
+    for (name, text) in table {
+        let started = std::time::Instant::now();
+        let problems = load(&text).unwrap_err();
+        let rendered = problems.render(Colour::Never);
+        assert!(started.elapsed().as_secs() < 5, "{name}: {:?}", started.elapsed());
+        assert!(rendered.len() < 20_000, "{name}: {} bytes", rendered.len());
+        assert_eq!(problems.exit().code(), 65, "{name}");
+    }
+}
+
+#[test]
+fn older_schemas_are_read_in_the_words_of_the_newest() {
+    let loader = |attributes: &str| format!(r#"<type image="oem" filesystem="btrfs" {attributes}"#);
+    let get = |text: &str, element: &str, attribute: &str| -> Option<String> {
+        let description = load(text).unwrap_or_else(|problems| panic!("{}", problems.render(Colour::Never)));
+        let kind = &description.preferences[0].types[0];
+        match element {
+            "type" => kind.get(attribute).map(|value| value.to_string()),
+            _ => kind.child(element)?.attribute(attribute).map(|found| found.value.to_string()),
+        }
+    };
+    let some = |text: &str| Some(text.to_string());
+    let console = |value: &str| loader(&format!(r#"><bootloader name="grub2" console="{value}"/></type>"#));
+    let two = small("8.3", &console("gfxterm serial"), "");
+    assert_eq!(get(&two, "bootloader", "output_console"), some("gfxterm"));
+    assert_eq!(get(&two, "bootloader", "input_console"), some("serial"));
+    let one = small("7.5", &console("serial"), "");
+    assert_eq!(get(&one, "bootloader", "output_console"), some("serial"));
+    assert_eq!(get(&one, "bootloader", "input_console"), some("serial"));
+    let output_only = small("7.5", &console("gfxterm"), "");
+    assert_eq!(get(&output_only, "bootloader", "input_console"), some("console"));
+    let snapshot = small("8.2", &loader(r#"btrfs_root_is_snapshot="true"/>"#), "");
+    assert_eq!(get(&snapshot, "type", "btrfs_root_is_snapper_snapshot"), some("true"));
+    let vga = small("8.4", &loader(r#"vga="0x317"/>"#), "");
+    assert_eq!(get(&vga, "type", "vga"), None);
+    let tags = r#"<type image="docker"><containerconfig name="c" additionaltags="a, b"/></type>"#;
+    assert_eq!(get(&small("7.4", tags, ""), "containerconfig", "additionalnames"), some(":a,:b"));
+    let dnf = small("7.5", r#"<type image="tbz"/>"#, "").replace(">apt<", ">dnf<");
+    assert_eq!(load(&dnf).unwrap().preferences[0].manager.as_ref().unwrap().value, "dnf4");
+    let old = r#"<repository type="rpm-dir" use_for_bootstrap="true"><source path="dir:///x"/></repository>"#;
+    assert!(load(&small("8.0", r#"<type image="tbz"/>"#, old)).unwrap().repositories[1].kind.is_none());
+
+    for (version, text) in [("8.4", console("serial")), ("8.3", loader(r#"btrfs_root_is_snapshot="true"/>"#))] {
+        assert!(load(&small(version, &text, "")).is_err(), "{version} has no such name any more");
+    }
+}
+
+#[test]
+fn an_include_is_replaced_by_the_children_of_the_other_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let part = |version: &str, name: &str| {
+        format!(r#"<image {version} name="part"><packages type="image"><package name="{name}"/></packages></image>"#)
+    };
+    fs::create_dir(folder.path().join("parts")).unwrap();
+    fs::write(folder.path().join("parts/one.xml"), part("", "one")).unwrap();
+    fs::write(folder.path().join("parts/two.xml"), part(r#"schemaversion="7.5""#, "two")).unwrap();
+    let absolute = folder.path().join("parts/two.xml");
+    let includes = format!(
+        r#"<include from="this://parts/one.xml"/><include from="parts/two.xml"/><include from="file://{}"/>"#,
+        absolute.display()
+    );
+    let file = folder.path().join("config.xml");
+    fs::write(&file, small("8.5", r#"<type image="tbz"/>"#, &includes)).unwrap();
+    let description = description::load(&file).unwrap();
+    let names: Vec<String> =
+        description.packages.iter().map(|packages| packages.packages[0].name.to_string()).collect();
+    assert_eq!(names, ["one", "two", "two"]);
+    let place = description.packages[0].packages[0].name.span.place();
+    assert_eq!((place.file.file_name().unwrap().to_str().unwrap(), place.line), ("one.xml", 1));
+}
+
+#[test]
+fn places_count_characters_and_lines_as_an_editor_does() {
+    let text = small(
+        "8.5",
+        r#"<type image="tbz"/>"#,
+        "\r\n\t<packages type=\"image\"><!-- äöü --><package name=\"bash\"/></packages>",
+    );
+    let description = load(&text).unwrap();
+    let place = description.packages[0].packages[0].name.span.place();
+    assert_eq!((place.line, place.column), (6, 52));
+}
+
+#[test]
+fn passwords_are_in_no_debug_output() {
+    let users = r#"<users><user name="root" password="geheim" pwdformat="plain"/></users>"#;
+    let repository = r#"<repository username="u" password="geheim"><source path="https://h/x"/></repository>"#;
+    let description = load(&small("8.5", r#"<type image="tbz"/>"#, &format!("{users}{repository}"))).unwrap();
+    let plan = plan::make(&description, &choices()).unwrap();
+    for text in [format!("{:?}", description.users), format!("{:?}", description.repositories), format!("{plan:?}")] {
+        assert!(!text.contains("geheim"), "{text}");
+    }
+    assert!(!serde_json::to_string(&plan).unwrap().contains("geheim"));
+}
+
+/// Published descriptions, where this machine has them.
+fn published() -> Option<Vec<PathBuf>> {
+    fn find(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            match entry.extension().and_then(|extension| extension.to_str()) {
+                _ if entry.is_dir() => find(&entry, found),
+                Some("kiwi" | "xml") => found.push(entry),
+                _ => {}
+            }
+        }
+    }
+    let folder = std::env::var_os("INGOT_CONFORMANCE").unwrap_or_else(|| "../shared/conformance".into());
+    let folder = Path::new(&folder);
+    if !folder.is_dir() {
+        skipped("conformance data: no published descriptions beside this clone");
+        return None;
+    }
+    let mut found = Vec::new();
+    find(folder, &mut found);
+    found.sort();
+    Some(found)
+}
+
+#[test]
+fn every_published_description_is_planned_or_refused_by_name_for_each_profile_and_type() {
+    let Some(files) = published() else { return };
+    let mut refused = BTreeSet::new();
+    let mut planned = 0;
+    for file in &files {
+        let description = match description::load(file) {
+            Ok(description) => description,
+            Err(problems) => {
+                // YAML is the one thing that is not read at all.
+                assert!(
+                    problems.iter().all(|problem| problem.kind == Kind::Refused),
+                    "{}",
+                    problems.render(Colour::Never)
+                );
+                continue;
+            }
+        };
+        for choices in selection::combinations(&description, &choices()) {
+            match plan::make(&description, &choices) {
+                Ok(_) => planned += 1,
+                Err(problems) => {
+                    for problem in problems.iter() {
+                        // Only the descriptions themselves were published here, not what lies beside them.
+                        let named = problem.kind == Kind::Refused || problem.kind == Kind::Missing;
+                        assert!(named && problem.span.is_some(), "{}: {problem}", file.display());
+                        refused.insert(problem.title.clone());
+                    }
+                }
+            }
+        }
+    }
+    println!("{} descriptions, {planned} plans, {} different refusals", files.len(), refused.len());
+    assert!(files.len() >= 50 && refused.len() >= 20);
+}
+
+#[test]
+fn checking_is_a_matter_of_milliseconds() {
+    let Some(files) = published() else { return };
+    let started = std::time::Instant::now();
+    for file in &files {
+        check::check(file, &choices(), Colour::Never);
+    }
+    let each = started.elapsed() / files.len() as u32;
+    println!("{each:?} for each of {} descriptions", files.len());
+    assert!(each.as_millis() < 100, "{each:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "(?s)[<>&;#x=/\"' \\n\\t!?\\[\\]a-cä\u{7f}-]{0,200}") {
+        let source = description::Source::new(Path::new("x.xml"), text);
+        if let Err(problem) = description::xml::parse(&source) {
+            Problems::from(problem).render(Colour::Always);
+        }
+    }
+
+    #[test]
+    fn no_change_to_a_description_makes_anything_panic(at in 0usize..2000, length in 0usize..40, new in "(?s).{0,12}") {
+        let text = fs::read_to_string(format!("{DESCRIPTIONS}/everything/config.xml")).unwrap();
+        let mut chars: Vec<char> = text.chars().collect();
+        let at = at * chars.len() / 2000;
+        let end = (at + length).min(chars.len());
+        chars.splice(at..end, new.chars());
+        match load(&chars.into_iter().collect::<String>()) {
+            Ok(description) => {
+                for choices in selection::combinations(&description, &choices()) {
+                    if let Err(problems) = plan::make(&description, &choices) {
+                        problems.render(Colour::Never);
+                    }
+                }
+            }
+            Err(problems) => drop(problems.render(Colour::Never)),
+        }
+    }
+}

@@ -47,7 +47,9 @@ pub(super) const ELEMENTS: &[Element] = &[
         .text(Value::Text)
         .ignored("apt has no release version: name the suite"),
     element("rpm-check-signatures", &["preferences"]).text(Value::Boolean).ignored(RPM_ONLY),
-    element("rpm-excludedocs", &["preferences"]).text(Value::Boolean).ignored(RPM_ONLY),
+    element("rpm-excludedocs", &["preferences"])
+        .text(Value::Boolean)
+        .ignored("documentation is installed: remove it in config.sh"),
     element("rpm-locale-filtering", &["preferences"]).text(Value::Boolean).ignored(RPM_ONLY),
     element("bootloader-theme", &["preferences"]).text(Value::Text).ignored("GRUB's menu is plain text"),
     element("bootsplash-theme", &["preferences"])
