@@ -8,7 +8,7 @@ use super::{
     Choices, Epoch, Image, Output, Plan, ScrubPlan, ScrubPreset, Seed, UpdateStack, Warning, conflict, container, disk,
     request, rootfs, sources, variables,
 };
-use crate::description::{Description, Problem, Problems, Repository, Spanned, Type, shown};
+use crate::description::{Description, Problem, Problems, Spanned, Type, shown};
 
 /// Decides everything.
 pub fn make(description: &Description, choices: &Choices) -> Result<Plan, Problems> {
@@ -28,8 +28,8 @@ pub fn make(description: &Description, choices: &Choices) -> Result<Plan, Proble
     };
     let update_stack = request::update_stack(&selection, kind, choices);
     let packages = request::packages(&selection, kind, update_stack, &manager, &mut problems, &mut warnings);
-    let usable = |repository: &&Repository| repository.when_building();
-    if !(packages.bootstrap.is_empty() && packages.image.is_empty()) && !selection.repositories.iter().any(usable) {
+    let asked = !packages.bootstrap.is_empty() || !packages.image.is_empty();
+    if asked && !selection.repositories.iter().any(|repository| repository.when_building()) {
         problems.add(Problem::invalid("packages are asked for, and no <repository> is selected").at(&description.span));
     }
     let output = match kind.image.as_str() {
