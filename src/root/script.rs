@@ -122,13 +122,3 @@ fn failed(name: &str, ended: &Ended, network: NetworkForScripts) -> Error {
     };
     error.hint(hint)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_functions_are_plain_posix_shell() {
-        assert!(FUNCTIONS.is_ascii() && !FUNCTIONS.contains('\r'));
-    }
-}
