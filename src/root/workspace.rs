@@ -64,7 +64,7 @@ impl Workspace {
     pub fn create(parent: &Path, kind: WorkspaceKind, reporter: &Reporter) -> Result<Workspace> {
         file::create_folders(parent)?;
         let parent = file::canonical(parent)?;
-        lock::sweep(&parent, PREFIX)?;
+        Workspace::sweep(&parent)?;
         let (path, lock) = lock::create_locked(&parent, PREFIX)?;
         let folder = WorkFolder { path, _lock: lock };
         let scratch = match kind {
@@ -88,6 +88,12 @@ impl Workspace {
             tree.create_folders(&path.into(), mode)?;
         }
         Ok(workspace)
+    }
+
+    /// Removes what killed builds left in `parent`; what a build is using stays. [`Workspace::create`] does it, too: this
+    /// is for the process that outlives a build which a second signal killed.
+    pub fn sweep(parent: &Path) -> Result<()> {
+        lock::sweep(parent, PREFIX)
     }
 
     fn tree_path(&self) -> PathBuf {
