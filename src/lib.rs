@@ -32,6 +32,7 @@
 //!    host without a mount, a loop device or a process of the build. The next run sweeps unlocked work folders.
 //! 9. An attribute or element that is not honoured is an error or a named warning, never silence.
 
+pub mod audit;
 pub mod bytes;
 pub mod cache;
 pub mod cli;

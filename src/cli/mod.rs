@@ -2,6 +2,7 @@
 //!
 //! In: argv and the environment, which enter ingot here and nowhere else. Out: an exit code. Never holds logic of a stage.
 
+pub mod audit;
 pub mod check;
 pub mod manual;
 pub mod plan;
@@ -308,6 +309,12 @@ pub struct AuditArguments {
     /// Scratch space for what has to be unpacked
     #[arg(long, value_name = "DIR", env = "INGOT_WORK_DIR", default_value = "/var/tmp")]
     pub work_dir: PathBuf,
+    /// List the notes, too: setuid files, files that no package owns, files that anybody may write
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Print everything as JSON
+    #[arg(long, conflicts_with = "verbose")]
+    pub json: bool,
 }
 
 /// Parses argv. `Err` holds the exit code when there is nothing more to do: help and version are 0, mistakes 64.
@@ -325,6 +332,7 @@ pub fn run(line: CommandLine) -> u8 {
         Command::Manual { folder } => manual::write(&folder),
         Command::Check(arguments) => check::run(&arguments, colour()),
         Command::Plan(arguments) => plan::run(&arguments, colour()),
+        Command::Audit(arguments) => audit::run(&arguments),
         _ => Err(Error::cannot(Exit::Bug, "run this command")),
     };
     done.unwrap_or_else(|error| {

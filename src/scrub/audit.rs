@@ -55,6 +55,12 @@ pub struct Report {
 }
 
 impl Report {
+    /// Adds what was found outside of any file, and keeps the order.
+    pub fn add(&mut self, finding: Finding) {
+        let at = self.findings.partition_point(|other| *other < finding);
+        self.findings.insert(at, finding);
+    }
+
     /// What must not ship.
     pub fn leftovers(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|finding| finding.severity == Severity::Leftover)
@@ -123,6 +129,15 @@ impl<'a> Auditor<'a> {
         let sighting = content::look(entry, content, &self.standard)?;
         self.seen.push(sighting);
         Ok(())
+    }
+
+    /// `path` is another name of `known`, which was seen before; where it was not, nothing is known of the content.
+    pub fn see_again(&mut self, known: &RootPath, path: &RootPath) {
+        let same = self.seen.iter().rfind(|sighting| sighting.entry.path == *known).cloned();
+        self.seen.extend(same.map(|mut sighting| {
+            sighting.entry.path = path.clone();
+            sighting
+        }));
     }
 
     /// The judgement on everything that was seen.

@@ -1,0 +1,152 @@
+//! Reading a packed artifact back and looking for what a golden image must not carry.
+//!
+//! In: a raw or qcow2 disk, a docker archive, an OCI layout, a root tarball, compressed or not, recognised by content.
+//! Out: a [`Report`]. Needs no privileges and no kernel: nothing is mounted, no loop device is attached, nothing is
+//! unpacked but a compressed disk, into a file without a name. Never trusts the artifact, never changes it.
+
+mod archive;
+mod disk;
+pub mod ext;
+mod fat;
+pub mod window;
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use crate::error::{Error, Exit, OrCannot, Result};
+use crate::format::{self, DiskReader};
+use crate::host::file;
+use crate::host::untar::{Compression, decompressed};
+use crate::plan::ScrubPreset;
+use crate::report::Step;
+use crate::scrub::{Auditor, Report, Standard};
+
+/// What an artifact is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A disk, or a single filesystem.
+    Disk,
+    /// A docker archive or an OCI layout.
+    Container,
+    /// The files of a root filesystem.
+    RootTarball,
+}
+
+/// How much is read to tell what an artifact is.
+const START: usize = 64 << 10;
+
+/// Audits the artifact at `path`. A compressed disk is unpacked in `work_dir`.
+///
+/// 66 where there is no such file, 65 where it is not an image that this version reads, or a damaged one.
+pub fn audit_artifact(path: &Path, work_dir: &Path, step: &Step) -> Result<Report> {
+    let audit = || match file::is_folder(path) {
+        true => Err(unknown("it is a folder")),
+        false => audit_file(path, work_dir, step),
+    };
+    audit().map_err(|error| error.within(format!("audit {}", path.display())))
+}
+
+fn audit_file(path: &Path, work_dir: &Path, step: &Step) -> Result<Report> {
+    let start = beginning(file::open(path)?)?;
+    if Compression::of(&start) == Compression::None {
+        return match recognise(&start, || file::open(path))? {
+            Kind::Disk => disk::audit(format::open(path)?, step),
+            kind => audit_archive(kind, file::open(path)?, step),
+        };
+    }
+    let start = beginning(decompressed(file::open(path)?)?)?;
+    match recognise(&start, || decompressed(file::open(path)?))? {
+        Kind::Disk => {
+            step.now("decompressing");
+            disk::audit(DiskReader::Raw(sparse_copy(decompressed(file::open(path)?)?, work_dir)?), step)
+        }
+        kind => audit_archive(kind, decompressed(file::open(path)?)?, step),
+    }
+}
+
+/// Says what begins with these bytes; `again` opens the same content from its start.
+fn recognise<R: Read>(start: &[u8], again: impl FnOnce() -> Result<R>) -> Result<Kind> {
+    if archive::is_tar(start) {
+        return archive::kind(again()?)?
+            .ok_or_else(|| unknown("it is a tar archive, and neither a container nor a root filesystem is in it"));
+    }
+    if start.starts_with(&format::qcow2::MAGIC) || disk::is_disk(start) {
+        return Ok(Kind::Disk);
+    }
+    let magics: &[(&[u8], &str)] = &[
+        (b"KDMV", "vmdk"),
+        (b"# Disk DescriptorFile", "vmdk"),
+        (b"vhdxfile", "vhdx"),
+        (b"conectix", "vhd"),
+        (b"<<< ", "vdi"),
+    ];
+    Err(match magics.iter().find(|(magic, _)| start.starts_with(magic)) {
+        Some((_, name)) => Error::cannot(Exit::Description, "recognise the image")
+            .because(format!("it is a {name}, which this version does not read"))
+            .hint("convert it with `qemu-img convert -O qcow2`"),
+        None => unknown("no image begins like this"),
+    })
+}
+
+fn unknown(why: &str) -> Error {
+    Error::cannot(Exit::Description, "recognise the image")
+        .because(why)
+        .hint("disks are raw or qcow2, containers docker archives or OCI layouts, root filesystems tarballs")
+}
+
+fn beginning(source: impl Read) -> Result<Vec<u8>> {
+    let mut start = Vec::with_capacity(START);
+    source.take(START as u64).read_to_end(&mut start).in_artifact()?;
+    Ok(start)
+}
+
+fn audit_archive(kind: Kind, content: impl Read + Send, step: &Step) -> Result<Report> {
+    let preset = if kind == Kind::Container { ScrubPreset::Container } else { ScrubPreset::Vm };
+    let mut auditor = Auditor::new(Standard::Artifact(preset));
+    step.now("reading the archive");
+    match kind {
+        Kind::Container => archive::see_container(content, &mut auditor)?,
+        _ => archive::see_root(content, &mut auditor)?,
+    }
+    Ok(auditor.report())
+}
+
+/// The content as a sparse file without a name: compressed disks are mostly holes.
+fn sparse_copy(mut content: impl Read, folder: &Path) -> Result<File> {
+    const PIECE: usize = 64 << 10;
+    let mut copy = file::anonymous(folder)?;
+    let mut piece = Vec::with_capacity(PIECE);
+    let mut length = 0;
+    loop {
+        piece.clear();
+        let read = content.by_ref().take(PIECE as u64).read_to_end(&mut piece).in_artifact()?;
+        if read == 0 {
+            break;
+        }
+        let write = |copy: &mut File| match piece.iter().all(|byte| *byte == 0) {
+            true => copy.seek(SeekFrom::Current(read as i64)).map(drop),
+            false => copy.write_all(&piece),
+        };
+        write(&mut copy).or_cannot(|| format!("decompress it into {}", folder.display()))?;
+        length += read as u64;
+    }
+    copy.set_len(length).or_cannot(|| "decompress it")?;
+    copy.rewind().or_cannot(|| "decompress it")?;
+    Ok(copy)
+}
+
+/// Errors of streams: the artifact's fault where it is malformed, the host's where it cannot be read.
+trait InArtifact<T> {
+    fn in_artifact(self) -> Result<T>;
+}
+
+impl<T> InArtifact<T> for io::Result<T> {
+    fn in_artifact(self) -> Result<T> {
+        self.map_err(|error| {
+            let malformed = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+            let exit = if malformed || error.raw_os_error().is_none() { Exit::Description } else { Exit::Io };
+            Error::cannot(exit, "read the image").because(error)
+        })
+    }
+}
