@@ -33,6 +33,7 @@
 //! 9. An attribute or element that is not honoured is an error or a named warning, never silence.
 
 pub mod audit;
+pub mod boot;
 pub mod bytes;
 pub mod cache;
 pub mod cli;

@@ -3,6 +3,7 @@
 //! In: argv and the environment, which enter ingot here and nowhere else. Out: an exit code. Never holds logic of a stage.
 
 pub mod audit;
+pub mod boot;
 pub mod check;
 pub mod manual;
 pub mod plan;
@@ -330,6 +331,7 @@ pub fn run(line: CommandLine) -> u8 {
     let done: Result<u8> = match line.command {
         Command::Completions { shell } => manual::completions(shell),
         Command::Manual { folder } => manual::write(&folder),
+        Command::Boot(arguments) => boot::run(&arguments),
         Command::Check(arguments) => check::run(&arguments, colour()),
         Command::Plan(arguments) => plan::run(&arguments, colour()),
         Command::Audit(arguments) => audit::run(&arguments),

@@ -11,6 +11,7 @@ pub mod mount;
 pub mod namespace;
 pub mod program;
 pub mod rooted;
+pub mod running;
 pub mod sandbox;
 pub mod signal;
 pub mod untar;

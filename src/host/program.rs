@@ -177,9 +177,7 @@ impl Program {
 
     fn spawn(&self, stdout: Stdio) -> Result<Child> {
         signal::check()?;
-        let mut command = Command::new(&self.program);
-        command.args(&self.arguments).env_clear().envs(&self.environment);
-        command.current_dir(self.folder.as_deref().unwrap_or(Path::new("/")));
+        let mut command = self.command();
         command.stdout(stdout).stderr(Stdio::piped());
         command.stdin(match &self.input {
             Input::Bytes(bytes) if bytes.is_empty() => Stdio::null(),
@@ -194,7 +192,15 @@ impl Program {
         Ok(child)
     }
 
-    fn cannot_start(&self, error: std::io::Error) -> Error {
+    /// The command without its three standard descriptors.
+    pub(super) fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).env_clear().envs(&self.environment);
+        command.current_dir(self.folder.as_deref().unwrap_or(Path::new("/")));
+        command
+    }
+
+    pub(super) fn cannot_start(&self, error: std::io::Error) -> Error {
         let name = self.program.to_string_lossy();
         let missing = error.kind() == std::io::ErrorKind::NotFound;
         let result = Error::cannot(Exit::HostLacks, format!("start {name}")).because(error);

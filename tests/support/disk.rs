@@ -90,9 +90,9 @@ pub fn everything() -> DiskPlan {
         vec![
             partition(1, Role::BiosBoot, 1, fixed(1)),
             partition(2, Role::Esp, 2, fixed(40)),
-            partition(3, Role::Boot, 42, fixed(32)),
-            partition(4, Role::Swap, 74, fixed(16)),
-            partition(5, Role::Root, 90, PartitionSize::ToFit),
+            partition(3, Role::Boot, 42, fixed(64)),
+            partition(4, Role::Swap, 106, fixed(16)),
+            partition(5, Role::Root, 122, PartitionSize::ToFit),
         ],
     )
 }

@@ -1,0 +1,192 @@
+//! The initrd of each kernel, made once, for any machine.
+//!
+//! In: initramfs-tools or dracut of the image, the kernels. Out: /boot/initrd.img-VERSION, the same bytes each time. The
+//! program packs with its fastest compression; the archive is made independent of when and where it was packed, and is
+//! compressed again here, on all cores. Nothing of the build host decides what is in it.
+
+use std::io::{Read, Write};
+
+use super::cpio::{Early, first_archive, normalise};
+use super::kernel::Kernel;
+use crate::bytes::Bytes;
+use crate::error::{Error, Exit, OrCannot, Result};
+use crate::host::sandbox::Sandbox;
+use crate::plan::Initrd;
+use crate::report::Reporter;
+use crate::root::{RootPath, RootTree};
+
+/// As initramfs-tools of Debian compresses by default.
+const ZSTD_LEVEL: i32 = 9;
+const GZIP_LEVEL: u32 = 6;
+/// No initrd unpacks to more.
+const LARGEST: u64 = 4 << 30;
+
+/// Which program of the image makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Maker {
+    InitramfsTools,
+    Dracut,
+}
+
+/// How the initrd is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compression {
+    Zstd,
+    Gzip,
+}
+
+/// Makes them all. 65 where the image has no program for it, or where it would make one for the build host only.
+pub fn make(
+    choice: Initrd,
+    kernels: &[Kernel],
+    epoch: i64,
+    tree: &RootTree,
+    sandbox: &Sandbox,
+    reporter: &Reporter,
+) -> Result<()> {
+    if choice == Initrd::None {
+        for kernel in kernels {
+            tree.remove(&RootPath::new(kernel.initrd()))?;
+        }
+        return Ok(());
+    }
+    let maker = maker(choice, tree)?;
+    if maker == Maker::InitramfsTools {
+        refuse_this_machine_only(tree)?;
+        let resume = RootPath::new("/etc/initramfs-tools/conf.d/resume");
+        if !tree.exists(&resume) {
+            // Else the hook looks for a swap device of the machine that it runs on.
+            tree.write(&resume, "RESUME=none\n", 0o644)?;
+        }
+    }
+    let step = reporter.step("initrd");
+    let mut sizes = Vec::new();
+    for kernel in kernels {
+        step.now(&kernel.version);
+        let sandbox = sandbox.clone().env("SOURCE_DATE_EPOCH", epoch.to_string());
+        let output = kernel.initrd();
+        let version = kernel.version.as_str();
+        let fastest =
+            if tree.exists(&RootPath::new("/usr/bin/zstd")) && knows_zstd(kernel, tree)? { "zstd" } else { "gzip" };
+        let arguments: Vec<&str> = match maker {
+            Maker::InitramfsTools => vec!["mkinitramfs", "-c", fastest, "-l", "1", "-o", &output, version],
+            Maker::Dracut => vec![
+                "dracut",
+                "--force",
+                "--reproducible",
+                "--no-hostonly",
+                "--no-hostonly-cmdline",
+                "--no-compress",
+                "--kver",
+                version,
+                &output,
+            ],
+        };
+        let path = RootPath::new(&output);
+        tree.remove(&path)?;
+        sandbox.run(reporter, &arguments)?;
+        let packed = tree.read(&path)?;
+        let compression = if knows_zstd(kernel, tree)? { Compression::Zstd } else { Compression::Gzip };
+        let initrd = repack(packed, epoch, compression).map_err(|error| error.within(format!("make {path}")))?;
+        sizes.push(format!("{version}, {}", Bytes(initrd.len() as u64)));
+        tree.remove(&path)?;
+        tree.write(&path, initrd, 0o600)?;
+    }
+    step.finish(&sizes.join("; "));
+    Ok(())
+}
+
+fn maker(choice: Initrd, tree: &RootTree) -> Result<Maker> {
+    let has = |paths: &[&str]| paths.iter().any(|path| tree.exists(&RootPath::new(path)));
+    let dracut = has(&["/usr/bin/dracut", "/usr/sbin/dracut"]);
+    let initramfs_tools = has(&["/usr/sbin/mkinitramfs", "/usr/bin/mkinitramfs"]);
+    match choice {
+        Initrd::Automatic if initramfs_tools => Ok(Maker::InitramfsTools),
+        _ if dracut => Ok(Maker::Dracut),
+        _ => Err(Error::cannot(Exit::Description, "make an initrd")
+            .because(match choice {
+                Initrd::Dracut => "initrd_system=\"dracut\" is asked for, and the image has no dracut",
+                _ => "the image has neither initramfs-tools nor dracut",
+            })
+            .hint(match choice {
+                Initrd::Dracut => "add dracut to the image's packages",
+                _ => "add initramfs-tools or dracut to the image's packages, or say initrd_system=\"none\"",
+            })),
+    }
+}
+
+/// `MODULES=dep` asks the machine that builds which drivers it needs.
+fn refuse_this_machine_only(tree: &RootTree) -> Result<()> {
+    let conf = RootPath::new("/etc/initramfs-tools/conf.d");
+    let mut files = vec![RootPath::new("/etc/initramfs-tools/initramfs.conf")];
+    files.extend(tree.names(&conf)?.into_iter().map(|name| conf.join(name)));
+    for path in files {
+        let text = tree.read_if_there(&path)?.unwrap_or_default();
+        if String::from_utf8_lossy(&text).lines().any(|line| line.trim_start().starts_with("MODULES=dep")) {
+            return Err(Error::cannot(Exit::Description, "make an initrd")
+                .because(format!("{path} says MODULES=dep: it would start on the build host only"))
+                .hint("say MODULES=most"));
+        }
+    }
+    Ok(())
+}
+
+fn knows_zstd(kernel: &Kernel, tree: &RootTree) -> Result<bool> {
+    let config = tree.read_if_there(&RootPath::new(format!("/boot/config-{}", kernel.version)))?.unwrap_or_default();
+    Ok(config.split(|byte| *byte == b'\n').any(|line| line == b"CONFIG_RD_ZSTD=y"))
+}
+
+/// Takes the initrd apart and puts it together again.
+fn repack(packed: Vec<u8>, epoch: i64, compression: Compression) -> Result<Vec<u8>> {
+    let refuse = || Error::cannot(Exit::Io, "read the initrd that was made").because("it holds no cpio archive");
+    let (mut plain, mut rest) = (Vec::new(), packed);
+    // Archives for the early kernel stand uncompressed in front.
+    while let Ok((length, early)) = first_archive(&rest) {
+        if early == Early::No {
+            break;
+        }
+        let others = rest.split_off(length);
+        plain.extend(rest);
+        rest = others;
+    }
+    let mut archives = unpack(rest)?;
+    normalise(&mut plain, epoch).map_err(|_| refuse())?;
+    normalise(&mut archives, epoch).map_err(|_| refuse())?;
+    if archives.is_empty() {
+        return Err(refuse());
+    }
+    plain.extend(pack(&archives, compression).or_cannot(|| "compress the initrd")?);
+    Ok(plain)
+}
+
+/// Decompresses gzip or zstd, several members one after the other included; anything else is taken as it is.
+fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>> {
+    let mut unpacked = Vec::new();
+    let read = match bytes.as_slice() {
+        [0x1f, 0x8b, ..] => flate2::read::MultiGzDecoder::new(&bytes[..]).take(LARGEST).read_to_end(&mut unpacked),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            zstd::Decoder::with_buffer(&bytes[..]).and_then(|decoder| decoder.take(LARGEST).read_to_end(&mut unpacked))
+        }
+        _ => return Ok(bytes),
+    };
+    read.or_cannot(|| "decompress the initrd")?;
+    Ok(unpacked)
+}
+
+/// Compresses on all cores; the bytes do not depend on their number (zstd(1), `-T`).
+fn pack(bytes: &[u8], compression: Compression) -> std::io::Result<Vec<u8>> {
+    match compression {
+        Compression::Gzip => {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(GZIP_LEVEL));
+            encoder.write_all(bytes)?;
+            encoder.finish()
+        }
+        Compression::Zstd => {
+            let mut encoder = zstd::Encoder::new(Vec::new(), ZSTD_LEVEL)?;
+            encoder.include_checksum(true)?;
+            encoder.multithread(std::thread::available_parallelism().map_or(1, |cores| cores.get().min(8) as u32))?;
+            encoder.write_all(bytes)?;
+            encoder.finish()
+        }
+    }
+}
