@@ -171,7 +171,9 @@ impl Apt {
             Recommends::Yes => "true",
             Recommends::No => "false",
         };
-        let mut words: Vec<String> = vec![format!("?and(?essential,?architecture({}))", self.native)];
+        // apt counts itself among the essential ones.
+        let essential = "?essential,?not(?exact-name(apt))";
+        let mut words: Vec<String> = vec![format!("?and(?architecture({}),{essential})", self.native)];
         words.extend(self.named().map(|named| named.name.clone()));
         if self.update_stack == UpdateStack::Kept {
             words.push("apt".into());

@@ -127,6 +127,8 @@ pub enum Follow {
     PreDepends,
     /// `Pre-Depends` and `Depends`.
     Depends,
+    /// These and `Recommends`.
+    Recommends,
     /// These, `Recommends` and `Suggests`, all alternatives and providers: what apt would not remove by itself.
     Everything,
 }
@@ -171,6 +173,7 @@ impl<'a> Graph<'a> {
         let fields: &[&str] = match follow {
             Follow::PreDepends => &["Pre-Depends"],
             Follow::Depends => &["Pre-Depends", "Depends"],
+            Follow::Recommends => &["Pre-Depends", "Depends", "Recommends"],
             Follow::Everything => &["Pre-Depends", "Depends", "Recommends", "Suggests"],
         };
         let mut needed = Vec::new();

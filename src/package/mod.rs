@@ -3,6 +3,7 @@
 //! In: the [`Plan`](crate::plan::Plan)'s repositories and names. Out: a [`PackageSet`], every archive in the
 //! content-addressed store; later, their files in a tree. Never touches the host's own package database.
 
+pub mod alternatives;
 pub mod apt;
 pub mod apt_folder;
 pub mod database;
@@ -14,12 +15,15 @@ pub mod fetch;
 pub mod host_sources;
 pub mod image_sources;
 pub mod keyring;
+pub mod lists;
 pub mod mirror;
 pub mod order;
 pub mod release_file;
+pub mod removal;
 pub mod repository;
 pub mod solution;
 pub mod unpack;
+pub mod update_stack;
 
 use std::path::PathBuf;
 

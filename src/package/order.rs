@@ -21,6 +21,7 @@ struct Ordering<'a> {
     order: &'a [usize],
     configured: BTreeSet<usize>,
     placed: BTreeSet<usize>,
+    unpacked: BTreeSet<usize>,
     batch: Vec<usize>,
     batches: Vec<Batch>,
 }
@@ -33,6 +34,7 @@ pub fn batches(graph: &Graph, order: &[usize], configured: &BTreeSet<usize>) -> 
         order,
         configured: configured.clone(),
         placed: configured.clone(),
+        unpacked: configured.clone(),
         batch: Vec::new(),
         batches: Vec::new(),
     };
@@ -56,11 +58,14 @@ impl Ordering<'_> {
         for needed in &before {
             self.place(*needed);
         }
-        let waiting: Vec<usize> = before.into_iter().filter(|at| !self.configured.contains(at)).collect();
+        // In a cycle some of them are not unpacked yet: dpkg is told to go on without.
+        let ready = |at: &usize| self.unpacked.contains(at) && !self.configured.contains(at);
+        let waiting: Vec<usize> = before.into_iter().filter(ready).collect();
         if !waiting.is_empty() {
             self.end_batch(waiting);
         }
         self.batch.push(package);
+        self.unpacked.insert(package);
     }
 
     fn end_batch(&mut self, configure: Vec<usize>) {

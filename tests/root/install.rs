@@ -18,6 +18,7 @@ use crate::support::{need, scratch, scratch_root, together};
 struct Installed {
     folder: tempfile::TempDir,
     set: PackageSet,
+    apt: Apt,
 }
 
 impl Installed {
@@ -58,7 +59,7 @@ fn install(plan: &Plan, mirrors: &Mirrors, unpacker: Unpacker, cache: &Path, rep
             panic!("{}\n{}", fs::read_to_string(&log).unwrap(), error.text());
         });
     }
-    Installed { folder, set }
+    Installed { folder, set, apt }
 }
 
 #[test]
@@ -94,5 +95,47 @@ fn debian_12_and_13_are_installed_by_dpkg() {
         assert_eq!(done.says(&["dpkg", "--audit"]), "");
         assert!(done.says(&["python3", "-c", "import ssl; print(ssl.OPENSSL_VERSION)"]).starts_with("OpenSSL 3"));
         eprintln!("{}", done.says(&["dpkg", "-V"]));
+    }
+}
+
+/// Every path of the tree.
+fn paths(done: &Installed) -> Vec<String> {
+    let tree = done.rooted();
+    tree.walk(&ingot::host::rooted::RootPath::root()).unwrap().iter().map(|entry| entry.path.to_string()).collect()
+}
+
+/// Names in the status file.
+fn listed(done: &Installed) -> Vec<String> {
+    let status = fs::read_to_string(done.tree().join("var/lib/dpkg/status")).unwrap();
+    let mut names: Vec<String> =
+        status.lines().filter_map(|line| line.strip_prefix("Package: ")).map(str::to_string).collect();
+    names.sort();
+    names
+}
+
+#[test]
+#[ignore = "needs the network: a Debian mirror among the host's apt sources"]
+fn debian_without_an_update_stack_holds_no_package_manager() {
+    need!(root);
+    need!("apt-get", "dpkg-deb", "gpgv");
+    let _turn = together();
+    let reporter = Reporter::new(Verbosity::Steps, None, || std::time::Duration::ZERO);
+    for codename in ["bookworm", "trixie"] {
+        for essential in [ingot::plan::Essential::Kept, ingot::plan::Essential::OnlyNeeded] {
+            let mut plan = plan(debian(codename), &["jq"]);
+            plan.packages.essential = essential;
+            let mirrors = Mirrors::load(&[], None).unwrap();
+            let done = install(&plan, &mirrors, Unpacker::Dpkg, &scratch_root().join("debian-cache"), &reporter);
+            let gone = done.apt.finish(&done.set, &done.rooted(), &done.sandbox(), &reporter).unwrap();
+            eprintln!("{codename} {essential:?}\ngone: {gone:?}\nleft: {:?}", listed(&done));
+            assert!(done.says(&["jq", "--version"]).starts_with("jq-1"));
+            let suspicious = |path: &&String| ["dpkg", "apt", "debconf"].iter().any(|part| path.contains(part));
+            let left: Vec<String> = paths(&done).iter().filter(suspicious).cloned().collect();
+            eprintln!("{}", left.join("\n"));
+            if let Some(keep) = std::env::var_os("KEEP") {
+                let to = Path::new(&keep).join(format!("{codename}-{essential:?}"));
+                std::process::Command::new("cp").arg("-a").arg(done.folder.path()).arg(to).status().unwrap();
+            }
+        }
     }
 }
