@@ -45,6 +45,7 @@ pub mod format;
 pub mod host;
 pub mod package;
 pub mod parallel;
+pub mod pipeline;
 pub mod plan;
 pub mod release;
 pub mod report;

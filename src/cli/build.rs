@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{BuildArguments, WorkspaceChoice};
+use super::{BuildArguments, UnpackerChoice, WorkspaceChoice};
 use crate::bytes::Bytes;
+use crate::description::Colour;
 use crate::error::{Error, Exit, Result};
 use crate::host::{self, file};
-use crate::package::Mirrors;
+use crate::package::{Mirrors, Unpacker};
 use crate::pipeline::{self, Order};
 use crate::plan::{Output, Plan};
 use crate::release::Staging;
@@ -23,9 +24,10 @@ use crate::scrub::BuildHost;
 use crate::{description, plan};
 
 /// Loads, plans, casts and publishes.
-pub fn run(arguments: BuildArguments) -> Result<u8> {
-    let description = description::load(&arguments.selection.description)?;
-    let plan = plan::make(&description, &arguments.selection.choices())?;
+pub fn run(arguments: BuildArguments, colour: Colour) -> Result<u8> {
+    let selection = &arguments.selection;
+    let description = description::load(&selection.description).map_err(|problems| problems.into_error(colour))?;
+    let plan = plan::make(&description, &selection.choices()).map_err(|problems| problems.into_error(colour))?;
     let staging = Staging::begin(&arguments.target_dir)?;
     let log = format!("{}.log", plan.image.stem());
     let order = order(&arguments, &plan, &staging)?;
@@ -55,19 +57,20 @@ fn order(arguments: &BuildArguments, plan: &Plan, staging: &Staging) -> Result<O
     file::check_writable(&cache_dir)?;
     let work_dir = file::canonical(&arguments.work_dir)?;
     file::check_writable(&work_dir)?;
-    let mut inputs: Vec<PathBuf> = plan.inputs();
-    inputs.sort();
     Ok(Order {
         folder: staging.folder().to_path_buf(),
         workspace: match arguments.workspace {
             WorkspaceChoice::Loop => WorkspaceKind::Loop,
             WorkspaceChoice::Folder => WorkspaceKind::Folder,
         },
+        unpacker: match arguments.unpacker {
+            UnpackerChoice::Dpkg => Unpacker::Dpkg,
+        },
         cache_dir,
-        mirrors: Mirrors::new(&arguments.mirrors, &config_home.join("ingot/mirrors.toml"))?,
+        mirrors: Mirrors::load(&arguments.mirrors, Some(&config_home.join("ingot/mirrors.toml")))?,
         keep_root: arguments.keep_root.then(|| staging.folder().join(format!("{}.root", plan.image.name))),
-        build_host: BuildHost::of_this_machine(&work_dir)?,
-        description: digest_description(&plan.description_file, &inputs)?,
+        build_host: BuildHost::this_machine(&work_dir, since_1970().as_secs() as i64),
+        description: digest_description(&plan.description_file, &plan.inputs())?,
         work_dir,
     })
 }
@@ -99,7 +102,7 @@ impl Build<'_> {
             Ok(_) => 0,
             Err(error) => {
                 let error = error.log(self.log_of_failure());
-                reporter.failed(&error);
+                reporter.failed(None, &error);
                 print(&error)
             }
         }

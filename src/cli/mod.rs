@@ -4,6 +4,7 @@
 
 pub mod audit;
 pub mod boot;
+pub mod build;
 pub mod check;
 pub mod manual;
 pub mod plan;
@@ -329,13 +330,13 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> std::result::Result<Co
 /// Carries a command out; whatever goes wrong is printed here, once.
 pub fn run(line: CommandLine) -> u8 {
     let done: Result<u8> = match line.command {
+        Command::Build(arguments) => build::run(*arguments, colour()),
         Command::Completions { shell } => manual::completions(shell),
         Command::Manual { folder } => manual::write(&folder),
         Command::Boot(arguments) => boot::run(&arguments),
         Command::Check(arguments) => check::run(&arguments, colour()),
         Command::Plan(arguments) => plan::run(&arguments, colour()),
         Command::Audit(arguments) => audit::run(&arguments),
-        _ => Err(Error::cannot(Exit::Bug, "run this command")),
     };
     done.unwrap_or_else(|error| {
         eprintln!("{}", error.text());

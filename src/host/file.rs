@@ -311,3 +311,8 @@ pub fn data_ranges(file: &File) -> Result<Vec<std::ops::Range<u64>>> {
 pub fn anonymous(folder: &Path) -> Result<File> {
     tempfile::tempfile_in(folder).or_cannot(|| format!("make a temporary file in {}", folder.display()))
 }
+
+/// Opens a file to write at its end.
+pub fn append(path: &Path) -> Result<File> {
+    File::options().append(true).open(path).or_cannot(|| format!("open {}", path.display()))
+}

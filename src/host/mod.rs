@@ -16,3 +16,8 @@ pub mod sandbox;
 pub mod signal;
 pub mod untar;
 mod user_namespace;
+
+/// Whether ingot runs as root.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}

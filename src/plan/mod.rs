@@ -76,6 +76,22 @@ pub struct Plan {
     pub warnings: Vec<Warning>,
 }
 
+impl Plan {
+    /// Files and folders of the host that go into the image or run in it, beside the description itself.
+    pub fn inputs(&self) -> Vec<PathBuf> {
+        let overlays = self.root.overlays.iter().map(|overlay| match overlay {
+            Overlay::Folder(path) | Overlay::Tarball(path) => path,
+        });
+        let archives = self.root.bootstrap_archives.iter().chain(&self.root.archives).map(|archive| &archive.path);
+        let files = self.root.files.iter().map(|file| &file.path);
+        let scripts = self.root.scripts.iter().map(|script| &script.path);
+        let mut inputs: Vec<PathBuf> = overlays.chain(archives).chain(files).chain(scripts).cloned().collect();
+        inputs.sort();
+        inputs.dedup();
+        inputs
+    }
+}
+
 /// Identity of the image; the names of all results come from here.
 #[derive(Clone, Debug, Serialize)]
 pub struct Image {
