@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::host::file;
 use crate::host::program::Program;
 use crate::host::sandbox::{Network, Sandbox};
-use crate::package::{self, Apt, Mirrors, PackageSet, Phase, Unpacker};
+use crate::package::{self, Apt, Mirrors, PackageSet, Phase, Unpacker, database};
 use crate::plan::{Epoch, FormatChoice, NetworkForScripts, Output, Plan, ScriptPhase};
 use crate::release::manifest::{DescriptionDigest, Manifest, PackageRecord, Parts};
 use crate::release::{Artifact, licence};
@@ -65,8 +65,8 @@ fn fill(plan: &Plan, order: &Order, workspace: &Workspace, reporter: &Reporter) 
     let tree = workspace.tree()?;
     let described = grow(plan, &mut apt, &packages, &tree, epoch, reporter)?;
     let asked = Asked { paths: described, passwords: passwords(plan), update_stack: plan.update_stack };
-    host::namespace::kill_everything_else()?;
-    let scrubbed = scrub::scrub(&plan.scrub, tree, &asked, &order.build_host, epoch, reporter)?;
+    let build_host = BuildHost { workspace: Some(workspace.folder().to_path_buf()), ..order.build_host.clone() };
+    let scrubbed = scrub::scrub(&plan.scrub, tree, &asked, &build_host, epoch, reporter)?;
     let artifacts = pack(plan, &scrubbed, order, reporter)?;
     let installed = installed(&scrubbed, &packages)?;
     let step = reporter.step("release");
@@ -107,8 +107,8 @@ fn grow(
     apt.install(packages, Phase::Image, tree, &sandbox, reporter)?;
     described.extend(root::configure(plan, tree, &sandbox, epoch, reporter)?);
     script(ScriptPhase::Config)?;
-    apt.uninstall(tree, &sandbox, reporter)?;
-    apt.delete(tree, &sandbox, reporter)?;
+    apt.uninstall(packages, tree, &sandbox, reporter)?;
+    apt.delete(tree, reporter)?;
     script(ScriptPhase::Images)?;
     if let Output::Disk(plan_of_disk) = &plan.output {
         disk::boot::prepare(plan_of_disk, &plan.image, tree, &sandbox, reporter)?;
@@ -157,19 +157,20 @@ fn pack(plan: &Plan, tree: &ScrubbedTree, order: &Order, reporter: &Reporter) ->
 /// What is in the finished image, with what is known of where it came from.
 fn installed(tree: &ScrubbedTree, packages: &PackageSet) -> Result<Vec<PackageRecord>> {
     let mut records = Vec::new();
-    for installed in package::installed(tree.tree())? {
-        let origin = packages.packages.iter().find(|package| {
-            (&package.name, &package.version, &package.arch) == (&installed.name, &installed.version, &installed.arch)
-        });
-        let copyright = RootPath::new(format!("/usr/share/doc/{}/copyright", installed.name));
+    for stanza in database::status(tree.tree())?.iter().filter(|stanza| database::is_installed(stanza)) {
+        let [name, version, arch] = ["Package", "Version", "Architecture"].map(|field| stanza.text(field).to_string());
+        let is_origin =
+            |package: &&package::Package| (&package.name, &package.version, &package.arch) == (&name, &version, &arch);
+        let origin = packages.packages.iter().find(is_origin);
+        let copyright = RootPath::new(format!("/usr/share/doc/{name}/copyright"));
         let copyright = tree.tree().read_if_there(&copyright)?.unwrap_or_default();
         records.push(PackageRecord {
             sha256: origin.map(|package| package.sha256.clone()),
             source: origin.map(|package| format!("{} {}", package.source, package.source_version)),
             licence: licence::from_copyright(&String::from_utf8_lossy(&copyright)),
-            name: installed.name,
-            version: installed.version,
-            arch: installed.arch,
+            name,
+            version,
+            arch,
         });
     }
     records.sort();

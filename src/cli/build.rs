@@ -9,13 +9,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{BuildArguments, UnpackerChoice, WorkspaceChoice};
-use crate::bytes::Bytes;
 use crate::description::Colour;
 use crate::error::{Error, Exit, Result};
 use crate::host::{self, file};
 use crate::package::{Mirrors, Unpacker};
 use crate::pipeline::{self, Order};
-use crate::plan::{Output, Plan};
+use crate::plan::{ContainerArchive, Output, Plan};
 use crate::release::Staging;
 use crate::release::manifest::digest_description;
 use crate::report::{Reporter, Verbosity};
@@ -25,6 +24,7 @@ use crate::{description, plan};
 
 /// Loads, plans, casts and publishes.
 pub fn run(arguments: BuildArguments, colour: Colour) -> Result<u8> {
+    let started = since_1970();
     let selection = &arguments.selection;
     let description = description::load(&selection.description).map_err(|problems| problems.into_error(colour))?;
     let plan = plan::make(&description, &selection.choices()).map_err(|problems| problems.into_error(colour))?;
@@ -39,7 +39,8 @@ pub fn run(arguments: BuildArguments, colour: Colour) -> Result<u8> {
     }
     let manifest = file::read(&staging.folder().join("manifest.json"))?;
     let target = staging.publish()?;
-    finished(&arguments, &plan, &target, &manifest)
+    file::remove(&log_of_failure(&target, &plan))?;
+    finished(&arguments, &plan, &target, &manifest, since_1970().saturating_sub(started))
 }
 
 fn order(arguments: &BuildArguments, plan: &Plan, staging: &Staging) -> Result<Order> {
@@ -75,6 +76,10 @@ fn order(arguments: &BuildArguments, plan: &Plan, staging: &Staging) -> Result<O
     })
 }
 
+fn log_of_failure(target: &Path, plan: &Plan) -> PathBuf {
+    target.join(format!("{}.failed.log", plan.image.stem()))
+}
+
 /// One build, as both sides of the fork see it.
 struct Build<'a> {
     plan: &'a Plan,
@@ -87,7 +92,7 @@ struct Build<'a> {
 impl Build<'_> {
     /// Where the log is after a failure.
     fn log_of_failure(&self) -> PathBuf {
-        self.staging.target().join(format!("{}.failed.log", self.plan.image.stem()))
+        log_of_failure(self.staging.target(), self.plan)
     }
 
     /// The child's side: cast, and print what went wrong.
@@ -122,13 +127,15 @@ impl Build<'_> {
             Output::Disk(disk) => {
                 let yes = |support| support != plan::Support::No;
                 let firmware = [("bios", disk.firmware.bios), ("uefi", disk.firmware.uefi)];
-                let names: Vec<_> = firmware.iter().filter(|(_, support)| yes(*support)).map(|(name, _)| *name).collect();
+                let names: Vec<_> =
+                    firmware.iter().filter(|(_, support)| yes(*support)).map(|(name, _)| *name).collect();
                 format!("disk, {}", names.join("+"))
             }
             Output::Container(_) => "container".into(),
             Output::RootTarball => "root tarball".into(),
         };
-        let profiles = if plan.profiles.is_empty() { String::new() } else { format!(" ({})", plan.profiles.join(", ")) };
+        let profiles =
+            if plan.profiles.is_empty() { String::new() } else { format!(" ({})", plan.profiles.join(", ")) };
         format!("{:>14}  {} {}{profiles}: {kind}", "description", plan.image.name, plan.image.version)
     }
 
@@ -154,11 +161,12 @@ fn since_1970() -> Duration {
 }
 
 /// Says what there is now, to the person and to whoever reads the events.
-fn finished(arguments: &BuildArguments, plan: &Plan, target: &Path, manifest: &[u8]) -> Result<u8> {
+fn finished(arguments: &BuildArguments, plan: &Plan, target: &Path, manifest: &[u8], took: Duration) -> Result<u8> {
     let bad = |error: serde_json::Error| Error::cannot(Exit::Bug, "read manifest.json").because(error);
     let mut manifest: Value = serde_json::from_slice(manifest).map_err(bad)?;
     let artifacts = manifest["artifacts"].take();
-    let path = |artifact: &Value| target.join(artifact["name"].as_str().unwrap_or_default());
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
+    let path = |artifact: &Value| target.join(text(&artifact["name"]));
     if let Some(events) = &arguments.events {
         let reporter = Reporter::new(Verbosity::Quiet, Some(file::append(events)?), since_1970);
         let list: Vec<Value> = artifacts
@@ -171,15 +179,20 @@ fn finished(arguments: &BuildArguments, plan: &Plan, target: &Path, manifest: &[
     }
     for artifact in artifacts.as_array().into_iter().flatten() {
         println!("{}", path(artifact).display());
-        if arguments.verbosity() != Verbosity::Quiet {
-            let size = Bytes(artifact["size"].as_u64().unwrap_or_default());
-            eprintln!("{:>14}  {size}, sha256:{}", "", artifact["sha256"].as_str().unwrap_or_default());
-        }
     }
-    if arguments.verbosity() != Verbosity::Quiet
-        && let (Output::Disk(_), Some(last)) = (&plan.output, artifacts.as_array().and_then(|all| all.last()))
-    {
-        eprintln!("next: ingot boot {}", path(last).display());
+    if arguments.verbosity() == Verbosity::Quiet {
+        return Ok(0);
+    }
+    if let Some(last) = artifacts.as_array().and_then(|all| all.last()) {
+        let shown = path(last);
+        eprintln!("done in {:.1} s: {}  sha256:{:.12}", took.as_secs_f64(), shown.display(), text(&last["sha256"]));
+        match &plan.output {
+            Output::Disk(_) => eprintln!("next: ingot boot {}", shown.display()),
+            Output::Container(plan) if plan.archive == ContainerArchive::Docker => {
+                eprintln!("next: podman load --input {}", shown.display());
+            }
+            _ => eprintln!("next: ingot audit {}", shown.display()),
+        }
     }
     Ok(0)
 }

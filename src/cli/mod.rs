@@ -344,10 +344,12 @@ pub fn run(line: CommandLine) -> u8 {
     })
 }
 
-/// Colours on a terminal.
+/// Colours on a terminal, unless `NO_COLOR` is set (no-color.org).
+#[allow(clippy::disallowed_methods)] // The environment enters here.
 fn colour() -> Colour {
     use std::io::IsTerminal;
-    if std::io::stderr().is_terminal() { Colour::Always } else { Colour::Never }
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if std::io::stderr().is_terminal() && !unwanted { Colour::Always } else { Colour::Never }
 }
 
 #[cfg(test)]
