@@ -3,13 +3,10 @@
 //! In: a [`Plan`] and an [`Order`]. Out: files in the order's folder, complete with manifest. Never makes anything
 //! visible to the user: that is `release::Staging`'s one step, after the build's namespaces are gone.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::cache::PackageStore;
 use crate::error::Result;
-use crate::host::file;
-use crate::host::program::Program;
 use crate::host::sandbox::{Network, Sandbox};
 use crate::package::{self, Apt, Mirrors, PackageSet, Phase, Unpacker, database};
 use crate::plan::{Epoch, FormatChoice, NetworkForScripts, Output, Plan, ScriptPhase};
@@ -47,7 +44,7 @@ pub struct Order {
 pub fn cast(plan: &Plan, order: &Order, reporter: &Reporter) -> Result<()> {
     let workspace = Workspace::create(&order.work_dir, order.workspace, reporter)?;
     let done = fill(plan, order, &workspace, reporter).map_err(|error| workspace.explain(error));
-    let kept = order.keep_root.as_ref().map_or(Ok(()), |folder| keep(&workspace, folder, reporter));
+    let kept = order.keep_root.as_ref().map_or(Ok(()), |folder| workspace.keep(folder, reporter));
     // A failed build is cleaned up too, but the first failure is the one that is told.
     let closed = workspace.close();
     done.and(kept).and(closed)
@@ -64,7 +61,7 @@ fn fill(plan: &Plan, order: &Order, workspace: &Workspace, reporter: &Reporter) 
     };
     let tree = workspace.tree()?;
     let described = grow(plan, &mut apt, &packages, &tree, epoch, reporter)?;
-    let asked = Asked { paths: described, passwords: passwords(plan), update_stack: plan.update_stack };
+    let asked = Asked { paths: described, passwords: root::passwords(plan), update_stack: plan.update_stack };
     let build_host = BuildHost { workspace: Some(workspace.folder().to_path_buf()), ..order.build_host.clone() };
     let scrubbed = scrub::scrub(&plan.scrub, tree, &asked, &build_host, epoch, reporter)?;
     let artifacts = pack(plan, &scrubbed, order, reporter)?;
@@ -111,18 +108,13 @@ fn grow(
     apt.delete(tree, reporter)?;
     script(ScriptPhase::Images)?;
     if let Output::Disk(plan_of_disk) = &plan.output {
-        disk::boot::prepare(plan_of_disk, &plan.image, tree, &sandbox, reporter)?;
+        disk::boot::prepare(plan_of_disk, epoch, tree, &sandbox, reporter)?;
         script(ScriptPhase::PreDiskSync)?;
     }
     apt.finish(packages, tree, &sandbox, reporter)?;
     root::remove_surroundings(tree)?;
     host::namespace::kill_everything_else()?;
     Ok(described.into_iter().collect())
-}
-
-/// Login names whose password the description sets.
-fn passwords(plan: &Plan) -> BTreeSet<String> {
-    plan.root.users.iter().filter(|user| user.password.is_some()).map(|user| user.name.clone()).collect()
 }
 
 /// From the scrubbed tree to the files that are shipped.
@@ -175,12 +167,4 @@ fn installed(tree: &ScrubbedTree, packages: &PackageSet) -> Result<Vec<PackageRe
     }
     records.sort();
     Ok(records)
-}
-
-/// Copies the tree for the user to look at (`--keep-root`), whether the build succeeded or not.
-fn keep(workspace: &Workspace, folder: &Path, reporter: &Reporter) -> Result<()> {
-    let tree = workspace.tree()?;
-    file::remove_tree(folder)?;
-    let copy = Program::new("cp").args(["--archive", "--one-file-system", "--sparse=always", "--no-target-directory"]);
-    copy.arg(tree.host_path()).arg(folder).run(reporter).map(drop)
 }

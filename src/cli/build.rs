@@ -18,7 +18,7 @@ use crate::plan::{ContainerArchive, Output, Plan};
 use crate::release::Staging;
 use crate::release::manifest::digest_description;
 use crate::report::{Reporter, Verbosity};
-use crate::root::WorkspaceKind;
+use crate::root::{Workspace, WorkspaceKind};
 use crate::scrub::BuildHost;
 use crate::{description, plan};
 
@@ -33,6 +33,8 @@ pub fn run(arguments: BuildArguments, colour: Colour) -> Result<u8> {
     let order = order(&arguments, &plan, &staging)?;
     let build = Build { plan: &plan, order: &order, arguments: &arguments, staging: &staging, log: &log };
     let code = host::namespace::isolated(|| build.in_namespace())?;
+    // A second signal kills the build before it can clean up; what it left is unlocked now.
+    Workspace::sweep(&order.work_dir)?;
     if code != 0 {
         build.keep_log_of_failure()?;
         return Ok(code);
