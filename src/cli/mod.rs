@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::description::Colour;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Exit, Result};
 use crate::plan::{Choices, NetworkForScripts, UpdateStack};
 use crate::report::Verbosity;
 
