@@ -6,10 +6,10 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::CheckArguments;
-use super::plan::{warning_line, what};
+use super::plan::{decide, warning_line, what};
 use crate::description::{self, Colour, Description, Kind, Problems};
 use crate::error::{Result, Warning};
-use crate::plan::{self, Choices, selection};
+use crate::plan::{Choices, selection};
 
 /// What the check found.
 pub struct Verdict {
@@ -55,14 +55,10 @@ struct Found {
 
 impl Found {
     fn plan(&mut self, description: &Description, choices: &Choices) {
-        match plan::make(description, choices) {
+        match decide(description, choices) {
             Ok(plan) => {
                 self.lines.push(format!("{:<9}{}", "ok", what(&plan)));
-                for warning in plan.warnings {
-                    if !self.warnings.contains(&warning) {
-                        self.warnings.push(warning);
-                    }
-                }
+                self.warnings.extend(plan.warnings);
             }
             Err(problems) => {
                 let refused = problems.iter().all(|problem| problem.kind == Kind::Refused);
@@ -89,6 +85,7 @@ impl Found {
     fn verdict(mut self, description: &Description, colour: Colour) -> Verdict {
         let mut text = String::new();
         self.warnings.sort_by(|a, b| (&a.place, &a.text).cmp(&(&b.place, &b.text)));
+        self.warnings.dedup();
         for warning in &self.warnings {
             let _ = writeln!(text, "{}", warning_line(warning));
         }

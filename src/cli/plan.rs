@@ -5,20 +5,21 @@
 use std::fmt::Write;
 
 use super::PlanArguments;
-use crate::description::Colour;
+use crate::description::{Colour, Description, Problem, Problems};
 use crate::error::{Error, Exit, OrCannot, Result, Warning};
+use crate::plan::selection::Selection;
 use crate::plan::{
-    ContainerArchive, ContainerPlan, DiskPlan, DiskSize, Epoch, FilesystemKind, GrowRoot, Output, Overlay, Partition,
-    PartitionSize, PartitionTable, Plan, Recommends, RepositoryUse, Role, ScriptPhase, ScrubPreset, Signed, Support,
-    UpdateStack,
+    Choices, ContainerArchive, ContainerPlan, DiskPlan, DiskSize, Epoch, FilesystemKind, GrowRoot, Output, Overlay,
+    Partition, PartitionSize, PartitionTable, Plan, Recommends, RepositoryUse, Role, ScriptPhase, ScrubPreset, Signed,
+    Support, UpdateStack,
 };
-use crate::{description, plan};
+use crate::scrub::rule;
+use crate::{description, format, plan};
 
 /// Prints the plan; warnings go to stderr.
 pub fn run(arguments: &PlanArguments, colour: Colour) -> Result<u8> {
     let description = description::load(&arguments.selection.description).map_err(|found| found.into_error(colour))?;
-    let choices = arguments.selection.choices();
-    let plan = plan::make(&description, &choices).map_err(|found| found.into_error(colour))?;
+    let plan = decide(&description, &arguments.selection.choices()).map_err(|found| found.into_error(colour))?;
     if arguments.json {
         return print(&json(&plan)?);
     }
@@ -26,6 +27,37 @@ pub fn run(arguments: &PlanArguments, colour: Colour) -> Result<u8> {
         eprintln!("{}", warning_line(warning));
     }
     print(&text(&plan))
+}
+
+/// The plan, and whether the stages that it names options and rules of know them: `plan` itself stands below them.
+pub fn decide(description: &Description, choices: &Choices) -> std::result::Result<Plan, Problems> {
+    let plan = plan::make(description, choices)?;
+    let mut problems = Problems::new();
+    if let Output::Disk(disk) = &plan.output {
+        let kind = Selection::new(description, choices)?.image_type(description, choices.image_type.as_deref())?;
+        let span = kind.get("formatoptions").map_or(&kind.image.span, |options| &options.span);
+        for error in disk.formats.iter().filter_map(|choice| format::check(choice).err()) {
+            problems.add(problem(&error).at(span));
+        }
+    }
+    for name in &plan.scrub.except {
+        let Err(error) = rule::rule_named(name) else { continue };
+        let mut written = description.extensions.iter().filter_map(|extension| extension.attributes.get("except"));
+        let found = written.find(|words| words.split([',', ' ']).any(|word| word == name));
+        problems.add(match found {
+            Some(except) => problem(&error).at(&except.span),
+            None => problem(&error),
+        });
+    }
+    problems.or(plan)
+}
+
+fn problem(error: &Error) -> Problem {
+    let problem = Problem::invalid(error.what()).label(error.causes().join("; "));
+    match error.hint_text() {
+        Some(hint) => problem.hint(hint),
+        None => problem,
+    }
 }
 
 /// `warning: TEXT (PLACE)`.

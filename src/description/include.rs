@@ -3,7 +3,7 @@
 //! In: the main file. Out: one tree, converted to schema 8.5. Never follows an include inside an included file,
 //! and never reads anything but local files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::convert;
@@ -12,17 +12,18 @@ use super::problem::{Problem, Problems, shown};
 use super::source::Source;
 use super::xml::{self, Node};
 
-/// Parses the file and what it includes.
-pub fn expand(source: &Arc<Source>, folder: &Path) -> Result<Node, Problems> {
+/// Parses the file and what it includes; the included files are named beside the tree.
+pub fn expand(source: &Arc<Source>, folder: &Path) -> Result<(Node, Vec<PathBuf>), Problems> {
     let mut image = xml::parse(source)?;
     if *image.name != "image" {
         // The schema says what is wrong with it.
-        return Ok(image);
+        return Ok((image, Vec::new()));
     }
     let version = convert::version(&image)?;
     convert::convert(&mut image, version);
     let mut problems = Problems::new();
     let mut children = Vec::new();
+    let mut files: Vec<PathBuf> = Vec::new();
     for child in std::mem::take(&mut image.children) {
         if *child.name != "include" {
             children.push(child);
@@ -31,15 +32,21 @@ pub fn expand(source: &Arc<Source>, folder: &Path) -> Result<Node, Problems> {
         match included(&child, folder, version) {
             // An include without `from` stays, so that the schema complains.
             Ok(None) => children.push(child),
-            Ok(Some(nodes)) => children.extend(nodes),
+            Ok(Some((path, nodes))) => {
+                children.extend(nodes);
+                if !files.contains(&path) {
+                    files.push(path);
+                }
+            }
             Err(problem) => problems.add(problem),
         }
     }
     image.children = children;
-    problems.or(image)
+    problems.or((image, files))
 }
 
-fn included(node: &Node, folder: &Path, version: convert::Version) -> Result<Option<Vec<Node>>, Problem> {
+/// The file and its children; `None` where `from` is missing.
+fn included(node: &Node, folder: &Path, version: convert::Version) -> Result<Option<(PathBuf, Vec<Node>)>, Problem> {
     let Some(from) = node.attribute("from") else {
         return Ok(None);
     };
@@ -81,5 +88,5 @@ fn included(node: &Node, folder: &Path, version: convert::Version) -> Result<Opt
         None => version,
     };
     convert::convert(&mut image, version);
-    Ok(Some(image.children))
+    Ok(Some((path, image.children)))
 }

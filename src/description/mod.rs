@@ -28,6 +28,8 @@ pub use source::{Source, Span, Spanned};
 pub struct Description {
     /// The file that was read.
     pub source: Arc<Source>,
+    /// The files that were included, in order.
+    pub included: Vec<PathBuf>,
     /// The start tag of `<image>`.
     pub span: Span,
     /// `name`.
@@ -338,12 +340,13 @@ pub struct Extension {
 pub fn load(path: &Path) -> Result<Description, Problems> {
     let (file, source) = lookup::read(path)?;
     let folder = lookup::folder_of(&file);
-    let image = include::expand(&source, &folder)?;
+    let (image, included) = include::expand(&source, &folder)?;
     let mut problems = Problems::new();
     validate::validate(&image, &mut problems);
     rules::check(&image, &mut problems);
     problems.or(())?;
-    read::description(&image, &source, &folder).map_err(Problems::from)
+    let description = read::description(&image, &source, &folder)?;
+    Ok(Description { included, ..description })
 }
 
 /// XSD's booleans: `true` and `1` are true. The schema was checked before.

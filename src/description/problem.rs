@@ -160,6 +160,11 @@ impl Problems {
         self.list.is_empty()
     }
 
+    /// Whether further ones are only counted, so that no work on their texts is worth its time.
+    pub fn is_full(&self) -> bool {
+        self.list.len() >= MOST_KEPT
+    }
+
     /// The problems, in the order of files (the main one first) and places.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.list.iter()

@@ -58,6 +58,7 @@ pub fn description(image: &Node, source: &Arc<Source>, folder: &Path) -> Result<
     };
     Ok(Description {
         source: source.clone(),
+        included: Vec::new(),
         span: image.name.span.clone(),
         name: attribute(image, "name")?,
         display_name: text_of(image, "displayname"),

@@ -41,8 +41,15 @@ pub fn check(image: &Node, problems: &mut Problems) {
     }
 }
 
+/// A description may define so many profiles: a check plans each of them.
+const MOST_PROFILES: usize = 256;
+
 fn profiles(image: &Node, problems: &mut Problems) {
     let defined: Vec<&Node> = image.children("profiles").flat_map(|profiles| profiles.children("profile")).collect();
+    if let Some(node) = defined.get(MOST_PROFILES) {
+        problems.add(Problem::invalid(format!("more than {MOST_PROFILES} profiles")).at(&node.name.span));
+        return;
+    }
     let name = |node: &Node| node.attribute("name").map(|name| name.value.to_string());
     let names: Vec<String> = defined.iter().filter_map(|node| name(node)).collect();
     for (index, node) in defined.iter().enumerate() {

@@ -17,13 +17,29 @@ pub struct Source {
     text: String,
     /// Byte offset of the begin of each line.
     lines: Vec<usize>,
+    /// How many characters begin before each multiple of [`STRIDE`] bytes, so that a column in a line of megabytes
+    /// costs no more than one in a short line.
+    characters: Vec<usize>,
+}
+
+const STRIDE: usize = 4096;
+
+/// How many characters begin in these bytes of UTF-8.
+fn characters_in(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
 }
 
 impl Source {
     /// A file with this text, named `path` in every message.
     pub fn new(path: &Path, text: String) -> Arc<Source> {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Arc::new(Source { path: path.to_path_buf(), text, lines })
+        let mut count = 0;
+        let mut characters = vec![0];
+        for chunk in text.as_bytes().chunks(STRIDE) {
+            count += characters_in(chunk);
+            characters.push(count);
+        }
+        Arc::new(Source { path: path.to_path_buf(), text, lines, characters })
     }
 
     /// As the user named it.
@@ -34,6 +50,13 @@ impl Source {
     /// The whole text.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// How many characters begin before the byte at `offset`.
+    fn characters_before(&self, offset: usize) -> usize {
+        let offset = offset.min(self.text.len());
+        let stride = offset / STRIDE;
+        self.characters[stride] + characters_in(&self.text.as_bytes()[stride * STRIDE..offset])
     }
 
     /// 0-based line that holds the byte at `offset`.
@@ -95,7 +118,7 @@ impl Span {
     pub fn place(&self) -> Place {
         let line = self.line();
         let (start, _) = self.source.line(line);
-        let column = self.source.text.get(start..self.start).unwrap_or_default().chars().count() + 1;
+        let column = self.source.characters_before(self.start) - self.source.characters_before(start) + 1;
         Place { file: self.source.path.clone(), line: line as u32 + 1, column: column as u32 }
     }
 }
@@ -132,5 +155,24 @@ impl<T> Deref for Spanned<T> {
     type Target = T;
     fn deref(&self) -> &T {
         &self.value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_is_a_number_of_characters_in_lines_of_any_length() {
+        let text = format!("first\r\n{}x\n", "äb".repeat(5000));
+        let source = Source::new(Path::new("f"), text.clone());
+        for (found, expected) in [("first", (1, 1)), ("ä", (2, 1)), ("b", (2, 2)), ("x", (2, 10_001))] {
+            let at = text.find(found).unwrap();
+            let place = Span::new(&source, at, at + 1).place();
+            assert_eq!((place.line, place.column), expected, "{found}");
+        }
+        let end = Span::new(&source, usize::MAX, 0).place();
+        assert_eq!((end.line, end.column), (3, 1));
+        assert_eq!(source.line(0), (0, "first"));
     }
 }

@@ -151,6 +151,9 @@ impl Check<'_> {
     }
 
     fn misplaced(&mut self, child: &Node, parent: &'static Element) {
+        if self.problems.is_full() {
+            return self.problems.add(Problem::invalid("unknown element").at(&child.name.span));
+        }
         let name = shown(&child.name);
         let problem = match schema::find(&child.name) {
             Some(row) if !row.within.is_empty() => {

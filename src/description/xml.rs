@@ -15,8 +15,9 @@ use super::source::{Source, Span, Spanned};
 /// Elements may be nested so deep; KIWI's own need seven levels.
 pub const DEEPEST: usize = 64;
 
-/// A document may hold so many elements; a hostile one would fill the memory with its tree.
-pub const MOST_ELEMENTS: usize = 100_000;
+/// A document may hold so many elements: ten times as many as the largest published one, and few enough that no work
+/// on them takes long.
+pub const MOST_ELEMENTS: usize = 20_000;
 
 /// An element may carry so many attributes; `<type>` knows about a hundred.
 pub const MOST_ATTRIBUTES: usize = 256;

@@ -303,6 +303,11 @@ impl Maker<'_> {
             let title = "control characters in the kernel's command line";
             self.problems.add(Problem::invalid(title).at(&line.span));
         }
+        let title = self.kind.oem("oem-boot-title");
+        if let Some(title) = title.as_ref().filter(|title| title.contains(char::is_control)) {
+            let text = format!("`{}` is not a title", shown(title));
+            self.problems.add(Problem::invalid(text).at(&title.span).label("no control characters"));
+        }
         BootPlan {
             timeout,
             timeout_style: match get("timeout_style").as_ref().map(|style| style.as_str()) {
@@ -315,7 +320,7 @@ impl Maker<'_> {
             serial: get("serial_line").map(|line| line.value),
             command_line: command_line.map(|line| line.trim().to_string()).unwrap_or_default(),
             initrd: self.initrd(),
-            title: self.kind.oem("oem-boot-title").map_or(image.display_name.clone(), |title| title.value),
+            title: title.map_or(image.display_name.clone(), |title| title.value),
         }
     }
 

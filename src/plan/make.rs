@@ -59,6 +59,7 @@ pub fn make(description: &Description, choices: &Choices) -> Result<Plan, Proble
         profiles: selection.profiles.clone(),
         description_dir: description.beside.folder.clone(),
         description_file: description.source.path().to_path_buf(),
+        included: description.included.clone(),
         image,
         epoch,
         seed,
@@ -86,6 +87,10 @@ fn image(description: &Description, selection: &Selection<'_>, problems: &mut Pr
         }
         Some(version) => checked_version(version, problems),
     };
+    if let Some(title) = description.display_name.as_ref().filter(|title| title.contains(char::is_control)) {
+        let title = format!("`{}` is not a title", shown(title));
+        problems.add(Problem::invalid(title).at(&description.span).label("no control characters"));
+    }
     Image {
         name: description.name.to_string(),
         display_name: description.display_name.clone().unwrap_or_else(|| description.name.to_string()),

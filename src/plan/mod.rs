@@ -56,6 +56,8 @@ pub struct Plan {
     pub description_dir: PathBuf,
     /// The file that was read.
     pub description_file: PathBuf,
+    /// The files that it includes.
+    pub included: Vec<PathBuf>,
     /// Where the image's date comes from.
     pub epoch: Epoch,
     /// What every identifier of the image is derived from.

@@ -40,8 +40,17 @@ pub fn packages(
     problems: &mut Problems,
     warnings: &mut Vec<Warning>,
 ) -> PackageRequest {
-    let list = |wanted: &str| names(selection, |section| section == wanted, |section| &section.packages);
+    let mut list = |wanted: &str| {
+        for name in selection.packages.iter().filter(|section| *section.kind == *wanted).flat_map(|part| &part.packages)
+        {
+            check_name(selection, name, problems);
+        }
+        names(selection, |section| section == wanted, |section| &section.packages)
+    };
+    let (uninstall, delete) = (list("uninstall"), list("delete"));
     let mut bootstrap = list("bootstrap");
+    list("image");
+    list(&kind.image);
     let mut image = names(selection, |section| in_image(section, kind), |section| &section.packages);
     match update_stack {
         UpdateStack::None => {
@@ -68,34 +77,29 @@ pub fn packages(
             }
         }
     }
-    let request = PackageRequest {
+    PackageRequest {
         manager: Manager::Apt,
         ignore: names(
             selection,
             |section| section == "bootstrap" || in_image(section, kind),
             |section| &section.ignore,
         ),
-        uninstall: list("uninstall"),
-        delete: list("delete"),
+        uninstall,
+        delete,
         recommends: recommends(selection, kind, warnings),
         essential: essential(selection),
         bootstrap,
         image,
-    };
-    let lists = [&request.bootstrap, &request.image, &request.ignore, &request.uninstall, &request.delete];
-    let sections = selection.packages.iter().flat_map(|section| section.packages.iter().chain(&section.ignore));
-    for name in sections {
-        // The list's own name, so that a section that does not count is not judged.
-        let used = lists.iter().any(|list| list.iter().any(|named| named.place == name.name.span.place()));
-        if used
-            && (name.name.starts_with('-')
-                || name.name.contains(|char: char| char.is_whitespace() || char.is_control()))
-        {
-            let title = format!("`{}` is not the name of a package", shown(&name.name));
-            problems.add(Problem::invalid(title).at(&name.name.span));
-        }
     }
-    request
+}
+
+/// A name must not be an option of apt, and not two names.
+fn check_name(selection: &Selection<'_>, name: &Name, problems: &mut Problems) {
+    let odd = |char: char| char.is_whitespace() || char.is_control();
+    if selection.on_arch(&name.arch) && (name.name.starts_with('-') || name.name.contains(odd)) {
+        let title = format!("`{}` is not the name of a package", shown(&name.name));
+        problems.add(Problem::invalid(title).at(&name.name.span));
+    }
 }
 
 /// `<packagemanager>`: the first one counts, and any other than apt is refused.

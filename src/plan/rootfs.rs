@@ -87,16 +87,19 @@ fn overlays(description: &Description, selection: &Selection<'_>, problems: &mut
 /// Users by name: attributes of the first section that names one, groups of all.
 fn users(selection: &Selection<'_>, problems: &mut Problems) -> Vec<User> {
     let mut users: Vec<User> = Vec::new();
+    let mut known: BTreeMap<&str, usize> = BTreeMap::new();
     for written in selection.users.iter().flat_map(|section| &section.users) {
         let groups = written.groups.iter().map(|(name, gid)| Group { name: name.clone(), gid: *gid });
-        if let Some(known) = users.iter_mut().find(|user| user.name == *written.name) {
+        if let Some(index) = known.get(written.name.as_str()) {
+            let have = &mut users[*index].groups;
             for group in groups {
-                if !known.groups.iter().any(|have| have.name == group.name) {
-                    known.groups.push(group);
+                if !have.iter().any(|have| have.name == group.name) {
+                    have.push(group);
                 }
             }
             continue;
         }
+        known.insert(&written.name, users.len());
         let user = User {
             name: written.name.to_string(),
             password: password(written, problems),
@@ -210,9 +213,22 @@ fn file(written: &Written, problems: &mut Problems) -> Option<File> {
         path,
         target: target?,
         owner: written.owner.as_ref().map(|owner| owner.to_string()),
-        mode: written.permissions.as_ref().and_then(|octal| u32::from_str_radix(octal, 8).ok()),
+        mode: written.permissions.as_ref().and_then(|text| mode(text, problems)),
         place: written.name.span.place(),
     })
+}
+
+/// `0644`; chmod's symbolic modes are refused.
+fn mode(text: &Spanned<String>, problems: &mut Problems) -> Option<u32> {
+    let octal = text.bytes().all(|byte| byte.is_ascii_digit());
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if octal && mode <= 0o7777 => Some(mode),
+        _ => {
+            let what = format!("permissions=\"{}\"", shown(text));
+            problems.add(Problem::refused(what).at(&text.span).label("write them in octal: 0644"));
+            None
+        }
+    }
 }
 
 fn scripts(description: &Description, kind: &Type, problems: &mut Problems) -> Vec<Script> {

@@ -3,11 +3,34 @@
 //! In: the `<repository>` sections that count. Out: [`Repository`]s with resolved sources and keys.
 //! Never contacts a mirror and never reads a key.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::selection::Selection;
 use super::{Repository, RepositoryUse, Signed, Warning};
 use crate::description::{Problem, Problems, Repository as Written, Spanned, shown};
+
+/// Names that are given already.
+#[derive(Default)]
+struct Aliases {
+    taken: BTreeSet<String>,
+    /// How often a name was made from a source.
+    made: BTreeMap<String, usize>,
+}
+
+impl Aliases {
+    /// The name, or the name and the first number that is free.
+    fn unused(&mut self, name: String) -> String {
+        let number = self.made.entry(name.clone()).or_insert(0);
+        loop {
+            *number += 1;
+            let candidate = if *number == 1 { name.clone() } else { format!("{name}-{number}") };
+            if !self.taken.contains(&candidate) {
+                return candidate;
+            }
+        }
+    }
+}
 
 /// Resolves every repository that counts, in the description's order.
 pub fn repositories(
@@ -17,9 +40,10 @@ pub fn repositories(
     warnings: &mut Vec<Warning>,
 ) -> Vec<Repository> {
     let mut repositories: Vec<Repository> = Vec::new();
+    let mut aliases = Aliases::default();
     for written in &selection.repositories {
-        let Some(repository) = repository(written, folder, &repositories, problems, warnings) else { continue };
-        if repositories.iter().any(|known| known.alias == repository.alias) {
+        let Some(repository) = repository(written, folder, &mut aliases, problems, warnings) else { continue };
+        if !aliases.taken.insert(repository.alias.clone()) {
             let span = written.alias.as_ref().map_or(&written.span, |alias| &alias.span);
             let title = format!("two repositories are called `{}`", shown(&repository.alias));
             problems.add(Problem::invalid(title).at(span));
@@ -33,7 +57,7 @@ pub fn repositories(
 fn repository(
     written: &Written,
     folder: &Path,
-    known: &[Repository],
+    aliases: &mut Aliases,
     problems: &mut Problems,
     warnings: &mut Vec<Warning>,
 ) -> Option<Repository> {
@@ -93,8 +117,8 @@ fn repository(
         alias: match &written.alias {
             Some(alias) => alias.to_string(),
             // Not the resolved folder: the name stands in the image, where the host's paths have no place.
-            None if written.path.starts_with("this:") => unused(alias(&written.path, &distribution), known),
-            None => unused(alias(&source, &distribution), known),
+            None if written.path.starts_with("this:") => aliases.unused(alias(&written.path, &distribution)),
+            None => aliases.unused(alias(&source, &distribution)),
         },
         distribution,
         components,
@@ -212,14 +236,6 @@ fn alias(source: &str, distribution: &str) -> String {
     let name = words.collect::<Vec<_>>().join("-");
     let fits = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_' | '.');
     name.chars().map(|char| if fits(char) { char } else { '-' }).collect()
-}
-
-fn unused(name: String, known: &[Repository]) -> String {
-    let taken = |name: &str| known.iter().any(|repository| repository.alias == name);
-    if !taken(&name) {
-        return name;
-    }
-    (2..).map(|number| format!("{name}-{number}")).find(|name| !taken(name)).unwrap_or(name)
 }
 
 /// Debian's name of an architecture.

@@ -135,6 +135,45 @@ fn hostile_documents_end_quickly_with_one_problem() {
 }
 
 #[test]
+fn large_descriptions_on_one_line_are_planned_in_time() {
+    let many = |number: usize, part: &dyn Fn(usize) -> String| (0..number).map(part).collect::<String>();
+    let table = [
+        (
+            "packages",
+            format!(r#"<packages type="image">{}</packages>"#, many(15_000, &|n| format!(r#"<package name="ä{n}"/>"#))),
+        ),
+        (
+            "users",
+            format!("<users>{}</users>", many(15_000, &|n| format!(r#"<user name="u{n}" password="!" id="{n}"/>"#))),
+        ),
+        (
+            "repositories",
+            many(7_000, &|_| r#"<repository type="apt-deb"><source path="mirror://debian"/></repository>"#.into()),
+        ),
+        (
+            "profiles",
+            format!(
+                "<profiles>{}</profiles>{}",
+                many(256, &|n| format!(r#"<profile name="p{n}" description="p"/>"#)),
+                many(256, &|n| format!(r#"<packages type="image" profiles="p{n}"><package name="a"/></packages>"#)),
+            ),
+        ),
+        ("problems", many(15_000, &|_| "<unknown/>".to_string())),
+        ("warnings", many(4_000, &|_| r#"<strip type="libs"><file name="x"/></strip>"#.to_string())),
+    ];
+    for (name, sections) in table {
+        let folder = tempfile::tempdir().unwrap();
+        let text = small("8.5", r#"<type image="tbz"/>"#, &sections).replace('\n', "");
+        fs::write(folder.path().join("config.xml"), text).unwrap();
+        let started = std::time::Instant::now();
+        check::check(folder.path(), &choices(), Colour::Never);
+        let seconds = started.elapsed().as_secs_f64();
+        println!("{name}: {seconds:.2} s");
+        assert!(seconds < 5.0, "{name}: {seconds} s");
+    }
+}
+
+#[test]
 fn older_schemas_are_read_in_the_words_of_the_newest() {
     let loader = |attributes: &str| format!(r#"<type image="oem" filesystem="btrfs" {attributes}"#);
     let get = |text: &str, element: &str, attribute: &str| -> Option<String> {

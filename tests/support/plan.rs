@@ -51,6 +51,7 @@ pub fn plan(repositories: Vec<Repository>, packages: &[&str]) -> Plan {
         profiles: Vec::new(),
         description_dir: PathBuf::from("/nonexistent"),
         description_file: PathBuf::from("config.xml"),
+        included: Vec::new(),
         epoch: Epoch::NewestRelease,
         seed: Seed::new("tiny", "1.0.0", None),
         repositories,

@@ -64,7 +64,7 @@ pub(super) const ELEMENTS: &[Element] = &[
         attribute("name", Value::NotEmpty).mandatory(),
         attribute("target", Value::Text),
         attribute("owner", Value::NotEmpty),
-        attribute("permissions", Value::Octal),
+        attribute("permissions", Value::NotEmpty),
         attribute("arch", Value::Architectures),
     ]),
     element("repository", &["image"]).often().needs(&["source"]).with(&[

@@ -59,8 +59,6 @@ pub enum Value {
     Guid,
     /// Six bytes in hexadecimal.
     MacAddress,
-    /// Octal permissions.
-    Octal,
 }
 
 /// Architectures that KIWI's schema knows.
@@ -113,10 +111,13 @@ impl Value {
                             && country.chars().all(|char| char.is_ascii_uppercase())
                     })
             }),
-            Value::Port => digits(text.strip_suffix("/tcp").or(text.strip_suffix("/udp")).unwrap_or(text)),
+            Value::Port => {
+                let port = text.strip_suffix("/tcp").or(text.strip_suffix("/udp")).unwrap_or(text);
+                digits(port) && port.parse::<u16>().is_ok()
+            }
             Value::Groups => text.split(',').all(|group| {
                 let (group, id) = group.split_once(':').unwrap_or((group, "0"));
-                name(group) && id.parse::<u32>().is_ok() && digits(id)
+                name(group) && !group.starts_with('-') && id.parse::<u32>().is_ok() && digits(id)
             }),
             Value::KeyUri => {
                 ["file:", "this:", "http:", "https:", "ftp:"].iter().any(|scheme| text.starts_with(scheme))
@@ -138,11 +139,6 @@ impl Value {
             Value::MacAddress => {
                 text.split(':').count() == 6
                     && text.split(':').all(|byte| byte.len() == 2 && byte.chars().all(|char| char.is_ascii_hexdigit()))
-            }
-            Value::Octal => {
-                matches!(text.len(), 3..=5)
-                    && u32::from_str_radix(text, 8).is_ok_and(|mode| mode <= 0o7777)
-                    && digits(text)
             }
         }
     }
@@ -178,7 +174,6 @@ impl Value {
             Value::PackageVersion => "four numbers divided by dots: `1.0.0.0`".to_string(),
             Value::Guid => "a GUID in lower case".to_string(),
             Value::MacAddress => "six bytes: `00:16:3e:00:00:01`".to_string(),
-            Value::Octal => "octal permissions: `0644`".to_string(),
         }
     }
 
@@ -218,14 +213,13 @@ mod tests {
             (Value::Profiles, &["A", "A,B"], &["", "A,", ",B"]),
             (Value::Architectures, &["x86_64", "aarch64,x86_64"], &["x86-64", "x86_64, aarch64"]),
             (Value::Locales, &["C", "POSIX", "en_US", "POSIX,en_US", "en_US,de_DE"], &["en", "en_US,C", "en_us", ""]),
-            (Value::Port, &["80", "80/tcp", "53/udp"], &["80/sctp", "/tcp", "http"]),
-            (Value::Groups, &["wheel", "users,docker:999"], &["", "a,,b", "docker:x", "docker:"]),
+            (Value::Port, &["80", "80/tcp", "53/udp"], &["80/sctp", "/tcp", "http", "70000"]),
+            (Value::Groups, &["wheel", "users,docker:999"], &["", "a,,b", "docker:x", "docker:", "-G"]),
             (Value::KeyUri, &["file:///k", "this://k", "https://k"], &["k", "/k"]),
             (Value::Format, &["qcow2", "oci:raw", "docker:qcow2"], &["raw", "docker:vagrant", "zip", "rkt:raw"]),
             (Value::PackageVersion, &["1.0.0.65535"], &["1.0.0", "1.0.0.65536", "1.0.0.0.0"]),
             (Value::Guid, &["3f1c0000-0000-4000-8000-00000000000a"], &["3F1C0000-0000-4000-8000-00000000000A", "3f1c"]),
             (Value::MacAddress, &["00:16:3e:00:00:0F"], &["00:16:3e:00:00", "0:16:3e:00:00:01"]),
-            (Value::Octal, &["644", "0755", "04755"], &["888", "7", "99999", "+644"]),
         ];
         for (value, good, bad) in table {
             for text in *good {
