@@ -5,12 +5,13 @@ use std::path::Path;
 
 use ingot::cache::PackageStore;
 use ingot::host::rooted::Rooted;
-use ingot::host::sandbox::Sandbox;
+use ingot::host::sandbox::{Network, Sandbox};
 use ingot::package::{Apt, Mirrors, PackageSet, Phase, Unpacker};
-use ingot::plan::{Plan, UpdateStack};
+use ingot::plan::{Essential, Plan, Repository, RepositoryUse, UpdateStack};
 use ingot::report::{Reporter, Verbosity};
 
 use crate::support::plan::{debian, named, plan, repository};
+use crate::support::server::Server;
 use crate::support::world::World;
 use crate::support::{need, scratch, scratch_root, together};
 
@@ -80,6 +81,148 @@ fn the_tiny_world_is_installed_and_dpkg_has_no_complaint() {
     assert!(done.rooted().exists(&"/usr/sbin/policy-rc.d".into()));
 }
 
+/// A plan for the tiny world through a folder.
+fn tiny(world: &World, packages: &[&str]) -> Plan {
+    plan(vec![repository(&format!("dir://{}", world.repository().display()), &world.key())], packages)
+}
+
+fn installed(plan: &Plan) -> Installed {
+    let cache = scratch();
+    install(plan, &Mirrors::default(), Unpacker::Dpkg, cache.path(), &Reporter::silent())
+}
+
+#[test]
+fn a_maintainer_script_that_fails_is_shown_with_its_status_and_last_lines() {
+    need!(root);
+    need!("apt-get", "dpkg-deb", "gpg", "gpgv");
+    let _turn = together();
+    let (world, folder) = (World::open(), scratch());
+    let store = PackageStore::open(&folder.path().join("cache")).unwrap();
+    let (tree, work) = (folder.path().join("tree"), folder.path().join("work"));
+    fs::create_dir(&tree).unwrap();
+    fs::create_dir(&work).unwrap();
+    let plan = tiny(&world, &["tiny-broken-postinst"]);
+    let mut apt = Apt::open(&plan, &Mirrors::default(), &store, &work).unwrap();
+    let reporter = Reporter::silent();
+    let set = apt.resolve(&reporter).unwrap();
+    let (rooted, sandbox) = (Rooted::open(&tree).unwrap(), Sandbox::new(&tree));
+    apt.install(&set, Phase::Bootstrap, &rooted, &sandbox, &reporter).unwrap();
+    let error = apt.install(&set, Phase::Image, &rooted, &sandbox, &reporter).unwrap_err();
+    assert_eq!(
+        error.text(),
+        "error: cannot install the package tiny-broken-postinst\
+         \n  cause: installed tiny-broken-postinst package post-installation script subprocess returned error exit status 3\
+         \n         last lines of its output\
+         \n         | tiny-broken-postinst: this cannot work"
+    );
+    assert_eq!(error.exit().code(), 65);
+}
+
+#[test]
+fn an_image_with_an_update_stack_goes_on_by_itself() {
+    need!(root);
+    need!("apt-get", "dpkg-deb", "gpg", "gpgv");
+    let _turn = together();
+    let (world, cache) = (World::open(), scratch());
+    let server = Server::start(world.repository());
+    let permanent = Repository { used: RepositoryUse::BuildAndImage, ..repository(&server.url(), &world.key()) };
+    let mut plan = plan(vec![permanent], &["tiny-app"]);
+    plan.update_stack = UpdateStack::Kept;
+    let reporter = Reporter::silent();
+    let done = install(&plan, &Mirrors::default(), Unpacker::Dpkg, cache.path(), &reporter);
+    let said = reporter.warnings().iter().map(|warning| warning.text.clone()).collect::<Vec<_>>().join("\n");
+    assert!(said.contains("may mean nothing on another machine"), "{said}");
+    assert_eq!(done.apt.finish(&done.set, &done.rooted(), &done.sandbox(), &reporter).unwrap(), Vec::<String>::new());
+    assert!(!done.rooted().exists(&"/usr/sbin/policy-rc.d".into()));
+    let sources = fs::read_to_string(done.tree().join("etc/apt/sources.list.d/tiny.sources")).unwrap();
+    let wanted = format!(
+        "Types: deb\nURIs: {}\nSuites: tiny\nComponents: main\nSigned-By: /etc/apt/keyrings/tiny.gpg\n",
+        server.url()
+    );
+    assert_eq!(sources, wanted);
+    let online = done.sandbox().network(Network::Host);
+    for words in [&["apt-get", "update", "-eany"][..], &["apt-get", "install", "-y", "tiny-recommended"]] {
+        let ended = online.run_to_end(&reporter, words, |_| {}).unwrap();
+        let said = String::from_utf8_lossy(&[ended.output.stdout, ended.output.stderr].concat()).into_owned();
+        assert!(ended.status.success(), "{said}");
+    }
+    assert!(done.says(&["apt-get", "-s", "autoremove"]).contains("0 to remove"));
+    assert_eq!(
+        done.says(&["apt-mark", "showmanual"]).lines().filter(|name| name.contains("tiny")).collect::<Vec<_>>(),
+        ["tiny-app", "tiny-recommended"]
+    );
+    assert_eq!(done.says(&["dpkg", "--audit"]), "");
+}
+
+#[test]
+fn an_image_without_an_update_stack_holds_no_package_manager_and_can_be_scanned() {
+    need!(root);
+    need!("apt-get", "dpkg-deb", "gpg", "gpgv");
+    let _turn = together();
+    let done = installed(&tiny(&World::open(), &["tiny-app"]));
+    assert!(!listed(&done).contains(&"apt".to_string()));
+    let gone = done.apt.finish(&done.set, &done.rooted(), &done.sandbox(), &Reporter::silent()).unwrap();
+    assert_eq!(gone, ["dpkg"]);
+    let left: Vec<String> = paths(&done);
+    let suspicious =
+        |path: &&String| ["dpkg", "/apt", "debconf", "update-alternatives"].iter().any(|part| path.contains(part));
+    let allowed = |path: &&String| !path.starts_with("/var/lib/dpkg/info/");
+    assert_eq!(
+        left.iter().filter(suspicious).filter(allowed).collect::<Vec<_>>(),
+        ["/var/lib/dpkg", "/var/lib/dpkg/info", "/var/lib/dpkg/status"]
+    );
+    let kinds: std::collections::BTreeSet<&str> = left
+        .iter()
+        .filter_map(|path| path.strip_prefix("/var/lib/dpkg/info/"))
+        .filter_map(|name| name.rsplit('.').next())
+        .collect();
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), ["conffiles", "format", "list", "md5sums"]);
+    assert_eq!(done.says(&["tiny", "works"]), "tiny-app works\n");
+    assert!(listed(&done).contains(&"tiny-app".to_string()) && !listed(&done).contains(&"dpkg".to_string()));
+}
+
+#[test]
+fn an_image_of_one_program_holds_nothing_else() {
+    need!(root);
+    need!("apt-get", "dpkg-deb", "gpg", "gpgv");
+    let _turn = together();
+    let mut plan = tiny(&World::open(), &["tiny-app"]);
+    plan.packages.essential = Essential::OnlyNeeded;
+    let done = installed(&plan);
+    done.apt.finish(&done.set, &done.rooted(), &done.sandbox(), &Reporter::silent()).unwrap();
+    assert_eq!(listed(&done), ["base-files", "libtiny1", "tiny-app", "tiny-provider"]);
+    assert!(!done.tree().join("usr/bin/sh").exists());
+    assert!(done.tree().join("etc/passwd").exists());
+}
+
+#[test]
+fn uninstall_takes_what_only_they_needed_and_delete_nothing_else() {
+    need!(root);
+    need!("apt-get", "dpkg-deb", "gpg", "gpgv");
+    let _turn = together();
+    let world = World::open();
+    let mut plan = tiny(&world, &["tiny-app", "tiny-provider"]);
+    plan.packages.uninstall = named(&["tiny-app", "not-there"]);
+    let done = installed(&plan);
+    let reporter = Reporter::silent();
+    let gone = done.apt.uninstall(&done.set, &done.rooted(), &done.sandbox(), &reporter).unwrap();
+    assert_eq!(gone, ["libtiny1", "tiny-app"]);
+    assert_eq!(reporter.warnings().len(), 1);
+    assert!(!done.tree().join("etc/tiny").exists());
+    assert!(listed(&done).contains(&"tiny-provider".to_string()));
+    assert_eq!(done.says(&["dpkg", "--audit"]), "");
+
+    let mut plan = tiny(&world, &["tiny-app"]);
+    plan.packages.uninstall = named(&["dash"]);
+    plan.packages.delete = named(&["libtiny1"]);
+    let done = installed(&plan);
+    let error = done.apt.uninstall(&done.set, &done.rooted(), &done.sandbox(), &reporter).unwrap_err();
+    assert!(error.text().contains("essential"), "{}", error.text());
+    assert_eq!(done.apt.delete(&done.rooted(), &reporter).unwrap(), ["libtiny1"]);
+    assert!(!done.tree().join("usr/lib/x86_64-linux-gnu/libtiny.so.1").exists());
+    assert!(listed(&done).contains(&"tiny-app".to_string()) && !listed(&done).contains(&"libtiny1".to_string()));
+}
+
 #[test]
 #[ignore = "needs the network: a Debian mirror among the host's apt sources"]
 fn debian_12_and_13_are_installed_by_dpkg() {
@@ -121,7 +264,7 @@ fn debian_without_an_update_stack_holds_no_package_manager() {
     let _turn = together();
     let reporter = Reporter::new(Verbosity::Steps, None, || std::time::Duration::ZERO);
     for codename in ["bookworm", "trixie"] {
-        for essential in [ingot::plan::Essential::Kept, ingot::plan::Essential::OnlyNeeded] {
+        for essential in [Essential::Kept, Essential::OnlyNeeded] {
             let mut plan = plan(debian(codename), &["jq"]);
             plan.packages.essential = essential;
             let mirrors = Mirrors::load(&[], None).unwrap();
@@ -129,13 +272,16 @@ fn debian_without_an_update_stack_holds_no_package_manager() {
             let gone = done.apt.finish(&done.set, &done.rooted(), &done.sandbox(), &reporter).unwrap();
             eprintln!("{codename} {essential:?}\ngone: {gone:?}\nleft: {:?}", listed(&done));
             assert!(done.says(&["jq", "--version"]).starts_with("jq-1"));
-            let suspicious = |path: &&String| ["dpkg", "apt", "debconf"].iter().any(|part| path.contains(part));
-            let left: Vec<String> = paths(&done).iter().filter(suspicious).cloned().collect();
-            eprintln!("{}", left.join("\n"));
-            if let Some(keep) = std::env::var_os("KEEP") {
-                let to = Path::new(&keep).join(format!("{codename}-{essential:?}"));
-                std::process::Command::new("cp").arg("-a").arg(done.folder.path()).arg(to).status().unwrap();
-            }
+            let known = ["/var/lib/dpkg", "libdebconfclient", "/etc/dpkg/origins"];
+            let stack =
+                |path: &&String| ["/dpkg", "/apt", "debconf", "/var/cache/apt"].iter().any(|part| path.contains(part));
+            let left: Vec<String> = paths(&done)
+                .iter()
+                .filter(stack)
+                .filter(|path| !known.iter().any(|part| path.contains(part)))
+                .cloned()
+                .collect();
+            assert_eq!(left, ["/etc/dpkg"]);
         }
     }
 }

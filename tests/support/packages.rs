@@ -408,6 +408,10 @@ fn update_stack(scratch: &Path, host: &mut Host) -> Vec<Package> {
     for method in ["file", "copy", "store", "gpgv", "http"] {
         apt = apt.host_file(host, &format!("/usr/lib/apt/methods/{method}"));
     }
+    // apt 2 verifies signatures with a script; apt 3 has none.
+    if host.find("apt-key").is_some() {
+        apt = apt.programs(host, &["apt-key"]);
+    }
     let apt = apt
         .folder("etc/apt/sources.list.d", 0o755)
         .folder("etc/apt/trusted.gpg.d", 0o755)
