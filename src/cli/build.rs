@@ -27,7 +27,8 @@ pub fn run(arguments: BuildArguments, colour: Colour) -> Result<u8> {
     let started = since_1970();
     let selection = &arguments.selection;
     let description = description::load(&selection.description).map_err(|problems| problems.into_error(colour))?;
-    let plan = plan::make(&description, &selection.choices()).map_err(|problems| problems.into_error(colour))?;
+    let plan =
+        super::plan::decide(&description, &selection.choices()).map_err(|problems| problems.into_error(colour))?;
     let staging = Staging::begin(&arguments.target_dir)?;
     let log = format!("{}.log", plan.image.stem());
     let order = order(&arguments, &plan, &staging)?;

@@ -87,7 +87,11 @@ impl Plan {
         let archives = self.root.bootstrap_archives.iter().chain(&self.root.archives).map(|archive| &archive.path);
         let files = self.root.files.iter().map(|file| &file.path);
         let scripts = self.root.scripts.iter().map(|script| &script.path);
-        let mut inputs: Vec<PathBuf> = overlays.chain(archives).chain(files).chain(scripts).cloned().collect();
+        let customize = self.repositories.iter().filter_map(|repository| repository.customize.as_ref());
+        let beside = overlays.chain(archives).chain(files).chain(scripts).chain(customize).chain(&self.included);
+        let keys = self.repositories.iter().flat_map(|repository| &repository.keys);
+        let keys = keys.filter(|key| key.starts_with('/')).map(PathBuf::from);
+        let mut inputs: Vec<PathBuf> = beside.cloned().chain(keys).collect();
         inputs.sort();
         inputs.dedup();
         inputs
