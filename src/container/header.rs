@@ -191,7 +191,10 @@ impl Block {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::host::untar::{Members, What};
 
     #[test]
     fn long_names_are_split_where_ustar_can_hold_them() {
@@ -230,5 +233,55 @@ mod tests {
         let mut expected = Vec::new();
         record(&mut expected, b"hdrcharset", b"BINARY");
         assert!(records.starts_with(&expected));
+    }
+
+    fn bytes(most: usize) -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(1_u8..=255, 1..most)
+    }
+
+    fn kind() -> impl Strategy<Value = Kind> {
+        prop_oneof![
+            Just(Kind::File),
+            Just(Kind::Folder),
+            Just(Kind::Fifo),
+            bytes(300).prop_map(Kind::Symlink),
+            (0_u32..4096, 0_u32..1 << 20).prop_map(|(major, minor)| Kind::CharDevice { major, minor }),
+            (0_u32..4096, 0_u32..1 << 20).prop_map(|(major, minor)| Kind::BlockDevice { major, minor }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_header_reads_back_as_it_was(
+            mut name in bytes(400),
+            kind in kind(),
+            mode in 0_u32..0o10000,
+            (uid, gid) in (0..u32::MAX, 0..u32::MAX),
+            mtime in prop_oneof![any::<i32>().prop_map(i64::from), -(1_i64 << 40)..1 << 40],
+            size in prop_oneof![Just(0_u64), Just(0o777_7777_7777), Just(1 << 33), 0_u64..1 << 50],
+            xattrs in prop::collection::btree_map("[a-z]{1,8}[.][a-zA-Z_ ]{1,20}", prop::collection::vec(any::<u8>(), 0..300), 0..4),
+            link in prop::option::of(bytes(200)),
+        ) {
+            name.retain(|byte| *byte != b'/');
+            name.push(b'x');
+            if kind == Kind::Folder {
+                name.push(b'/');
+            }
+            let link = link.filter(|_| kind != Kind::Folder);
+            let xattrs: Vec<_> = xattrs.into_iter().map(|(name, value)| (name.into_bytes(), value)).collect();
+            let what = link.as_ref().map_or(Type::Is(&kind), |link| Type::HardLink(link));
+            let header = Header { name: &name, what, mode, uid, gid, mtime, size, xattrs: &xattrs };
+            let blocks = header.encode();
+            let member = Members::new(&blocks[..]).next_member().unwrap().unwrap();
+            prop_assert_eq!(&member.name, &name);
+            prop_assert_eq!((member.mode, member.uid, member.gid, member.mtime), (mode, uid, gid, mtime));
+            prop_assert_eq!(member.xattrs, xattrs);
+            prop_assert_eq!(member.offset, blocks.len() as u64);
+            let is_file = link.is_none() && kind == Kind::File;
+            prop_assert_eq!(member.size, if is_file { size } else { 0 });
+            prop_assert_eq!(member.what, link.map_or(What::Is(kind), What::HardLink));
+        }
     }
 }

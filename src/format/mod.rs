@@ -10,6 +10,8 @@ pub mod raw;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::bytes::Bytes;
@@ -111,6 +113,35 @@ impl DiskReader {
         }
     }
 
+    /// Writes the virtual disk to `target`, a new file, its holes left as holes. What the loop device wants.
+    pub fn expand(&mut self, target: &File) -> Result<()> {
+        let size = self.size().or_cannot(|| "read the disk")?.0;
+        target.set_len(size).or_cannot(|| "make room for the disk")?;
+        let mut buffer = vec![0; 1 << 20];
+        let mut write = |reader: &mut DiskReader, range: Range<u64>| {
+            reader.seek(SeekFrom::Start(range.start))?;
+            let mut at = range.start;
+            while at < range.end {
+                let length = (range.end - at).min(buffer.len() as u64) as usize;
+                reader.read_exact(&mut buffer[..length])?;
+                write_sparse(target, &buffer[..length], at)?;
+                at += length as u64;
+            }
+            Ok::<_, io::Error>(())
+        };
+        if let DiskReader::Raw(file) = self {
+            let ranges = host::file::data_ranges(file)?;
+            return ranges.into_iter().try_for_each(|range| write(self, range)).or_cannot(|| "copy the disk");
+        }
+        let mut at = 0;
+        while let DiskReader::Qcow2(reader) = self {
+            let Some(range) = reader.next_data(at).or_cannot(|| "read the disk")? else { break };
+            at = range.end;
+            write(self, range).or_cannot(|| "copy the disk")?;
+        }
+        Ok(())
+    }
+
     /// `raw` or `qcow2`.
     pub fn format(&self) -> &'static str {
         match self {
@@ -118,6 +149,21 @@ impl DiskReader {
             DiskReader::Qcow2(_) => "qcow2",
         }
     }
+}
+
+/// Writes what is not zero, in blocks as a filesystem has them.
+fn write_sparse(target: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    const BLOCK: usize = 4096;
+    let mut at = 0;
+    while at < bytes.len() {
+        let is_zero = |block: &&[u8]| block.iter().all(|byte| *byte == 0);
+        let zeros = bytes[at..].chunks(BLOCK).take_while(is_zero).count() * BLOCK;
+        let start = (at + zeros).min(bytes.len());
+        let data = bytes[start..].chunks(BLOCK).take_while(|block| !is_zero(block)).count() * BLOCK;
+        at = (start + data).min(bytes.len());
+        target.write_all_at(&bytes[start..at], offset + start as u64)?;
+    }
+    Ok(())
 }
 
 impl Read for DiskReader {

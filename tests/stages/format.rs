@@ -242,6 +242,25 @@ fn images_of_qemu_read_the_same_as_the_raw_disk() {
 }
 
 #[test]
+fn an_expanded_image_is_the_raw_disk_with_its_holes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, expanded) = (folder.path().join("source"), folder.path().join("expanded"));
+    for (shape, size, ranges) in shapes().into_iter().filter(|shape| shape.1 < GIB) {
+        let disk = disk(&source, size, &ranges);
+        for (format, options) in [("raw", ""), ("qcow2", ""), ("qcow2", "cluster_size=512")] {
+            let artifact = write(&disk, folder.path(), format, options);
+            let path = folder.path().join(artifact.name);
+            format::open(&path).unwrap().expand(&File::create(&expanded).unwrap()).unwrap();
+            let blocks = |path: &Path| std::os::unix::fs::MetadataExt::blocks(&path.metadata().unwrap());
+            assert_eq!(expanded.metadata().unwrap().len(), size, "{shape}");
+            assert!(blocks(&expanded) <= blocks(&source) + 1024, "{shape}");
+            run("cmp", &[source.to_str().unwrap(), expanded.to_str().unwrap()]);
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+}
+
+#[test]
 fn images_that_lean_on_other_files_are_refused_by_name() {
     need!("qemu-img");
     let folder = tempfile::tempdir().unwrap();

@@ -99,6 +99,30 @@ impl Reader {
         Ok(self.slices[0].1[(slot % slice) as usize])
     }
 
+    /// The first range at or behind `from` that may hold something else than zeros, a cluster at most.
+    pub fn next_data(&mut self, from: u64) -> io::Result<Option<std::ops::Range<u64>>> {
+        let bits = self.header.cluster_bits;
+        let per_table = self.cluster() / 8;
+        let mut number = from >> bits;
+        while (number << bits).max(from) < self.header.size {
+            if self.l1[(number / per_table) as usize] & OFFSET == 0 {
+                number = (number / per_table + 1) * per_table;
+            } else if self.is_hole(number)? {
+                number += 1;
+            } else {
+                let end = ((number + 1) << bits).min(self.header.size);
+                return Ok(Some((number << bits).max(from)..end));
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_hole(&mut self, number: u64) -> io::Result<bool> {
+        let entry = self.entry(number)?;
+        let zero = entry & OFFSET == 0 || (entry & ZERO != 0 && self.header.version == 3);
+        Ok(entry & COMPRESSED == 0 && zero)
+    }
+
     fn uncompressed(&mut self, entry: u64) -> io::Result<&[u8]> {
         if let Some(at) = self.clusters.iter().position(|(kept, _)| *kept == entry) {
             self.clusters.swap(0, at);
