@@ -266,6 +266,7 @@ impl<'a> Scrubber<'a> {
     }
 
     fn did(&mut self, rule: &'static str, done: Done, path: &RootPath) {
+        self.reporter.log_line(&format!("{rule}: {done:?} {path}"));
         self.actions.insert(Action { rule, done, path: path.clone() });
     }
 }

@@ -374,6 +374,25 @@ fn a_host_key_of_the_description_goes_with_a_warning() {
 }
 
 #[test]
+fn new_host_keys_are_made_at_first_boot_where_nothing_else_makes_them() {
+    let waits_for_first_boot = "[Unit]\nConditionFirstBoot=yes\nConditionPathIsReadWrite=/etc/ssh\n";
+    let fedora = "[Unit]\nConditionFileNotEmpty=|!/etc/ssh/ssh_host_%i_key\n";
+    for (path, content, added) in [
+        ("/usr/share/x", "", true),
+        ("/usr/lib/systemd/system/sshd-keygen.service", waits_for_first_boot, true),
+        ("/usr/lib/systemd/system/sshd-keygen@.service", fedora, false),
+        ("/usr/sbin/sshd-gen-keys-start", "#!/bin/sh\n", false),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = debian(folder.path());
+        tree.write(&path.into(), content, 0o755).unwrap();
+        let scrubbed = clean(tree, &plan(ScrubPreset::Vm, &[]), &asked(&[]));
+        let unit = "/etc/systemd/system/ingot-ssh-host-keys.service";
+        assert_eq!(scrubbed.tree().exists(&unit.into()), added, "{path}");
+    }
+}
+
+#[test]
 fn a_rule_that_is_switched_off_keeps_its_files_and_the_audit_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let tree = debian(folder.path());

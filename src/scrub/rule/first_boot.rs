@@ -7,14 +7,15 @@ use crate::error::Result;
 use crate::root::RootPath;
 use crate::scrub::scrubber::Scrubber;
 
-/// Where a distribution makes missing SSH host keys by itself.
-const OWN_SSH_KEY_MAKERS: &[&str] = &[
+/// Units by which a distribution makes missing SSH host keys by itself.
+const OWN_SSH_KEY_UNITS: &[&str] = &[
     "/usr/lib/systemd/system/sshd-keygen.service",
-    "/usr/lib/systemd/system/sshd-keygen.target",
     "/usr/lib/systemd/system/sshd-keygen@.service",
     "/usr/lib/systemd/system/ssh-keygen.service",
-    "/usr/sbin/sshd-gen-keys-start",
 ];
+
+/// SUSE's sshd.service runs this program first.
+const OWN_SSH_KEY_PROGRAM: &str = "/usr/sbin/sshd-gen-keys-start";
 
 /// After cloud-init, which removes host keys and makes its own where it finds a data source; where it does not, sshd
 /// still gets its keys from here.
@@ -23,7 +24,7 @@ Description=New SSH host keys for this machine
 Documentation=man:ssh-keygen(1)
 ConditionPathExistsGlob=!/etc/ssh/ssh_host_*_key
 ConditionPathIsReadWrite=/etc/ssh
-After=cloud-init.service cloud-init-network.service
+After=cloud-init.service cloud-init-network.service sshd-keygen.service
 Before=ssh.service sshd.service
 
 [Service]
@@ -75,7 +76,7 @@ WantedBy=sysinit.target
 
 /// Debian makes host keys when openssh-server or dropbear is configured, and never again: without keys neither starts.
 pub(super) fn ssh_host_keys(rule: &'static str, scrubber: &mut Scrubber) -> Result<()> {
-    if scrubber.has("/usr/sbin/sshd") && !OWN_SSH_KEY_MAKERS.iter().any(|maker| scrubber.has(maker)) {
+    if scrubber.has("/usr/sbin/sshd") && !makes_its_own_ssh_keys(scrubber)? {
         let maker = "/usr/bin/ssh-keygen";
         make(rule, scrubber, maker, "ingot-ssh-host-keys.service", SSH_UNIT, "`ssh-keygen -A` before sshd starts")?;
     }
@@ -85,6 +86,18 @@ pub(super) fn ssh_host_keys(rule: &'static str, scrubber: &mut Scrubber) -> Resu
         make(rule, scrubber, maker, "ingot-dropbear-host-keys.service", DROPBEAR_UNIT, by_hand)?;
     }
     Ok(())
+}
+
+/// A unit that waits for systemd's first boot (Debian 13) waits for ever: a machine id that is empty means a machine
+/// that is new, but not its first boot (machine-id(5)), since that would undo what the description switched off.
+fn makes_its_own_ssh_keys(scrubber: &Scrubber) -> Result<bool> {
+    for unit in OWN_SSH_KEY_UNITS {
+        let unit = scrubber.content(&RootPath::from(*unit))?;
+        if unit.is_some_and(|unit| memchr::memmem::find(&unit, b"ConditionFirstBoot=yes").is_none()) {
+            return Ok(true);
+        }
+    }
+    Ok(scrubber.has(OWN_SSH_KEY_PROGRAM))
 }
 
 /// Debian's ssl-cert has a unit of its own in newer releases only.
