@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods)]
 
 pub mod file;
+pub mod folder;
 pub mod lock;
 pub mod loop_device;
 pub mod mount;

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
+use super::folder::Folder;
 use crate::bytes::Bytes;
 use crate::error::{OrCannot, Result};
 
@@ -216,6 +217,26 @@ impl Rooted {
     /// The folder that holds `path`, symlinks in it followed inside the tree.
     pub(super) fn parent(&self, path: &RootPath) -> rustix::io::Result<OwnedFd> {
         self.resolve(&path.parent(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())
+    }
+
+    /// Opens a folder, symlinks followed inside the tree.
+    pub fn open_folder(&self, path: &RootPath) -> rustix::io::Result<Folder> {
+        self.resolve(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).map(Folder::new)
+    }
+
+    /// Whether the symlink at `path` leads to a folder, and another one there with this target would lead to the same.
+    pub fn leads_to_same_folder(&self, path: &RootPath, target: &[u8]) -> bool {
+        let inode = |path: &[u8]| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+            let folder =
+                rustix::fs::openat2(&self.folder, OsStr::from_bytes(path), flags, Mode::empty(), resolve).ok()?;
+            rustix::fs::fstat(&folder).ok().map(|stat| (stat.st_dev, stat.st_ino))
+        };
+        // The target's `..` are the kernel's to resolve, from where the symlink's folder really is.
+        let meant =
+            if target.starts_with(b"/") { target.to_vec() } else { [path.parent().as_bytes(), b"/", target].concat() };
+        inode(path.as_bytes()).is_some_and(|there| inode(&meant) == Some(there))
     }
 
     /// The entry, not following a symlink in the last component; `None` if there is none.

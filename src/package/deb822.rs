@@ -67,6 +67,13 @@ impl Stanza {
         self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// The last field is complete: like dpkg, blanks are cut at the end of a value, not at the end of its lines.
+    fn end_field(&mut self) {
+        if let Some((_, value)) = self.fields.last_mut() {
+            value.truncate(value.trim_end().len());
+        }
+    }
+
     /// 1-based line at which it begins.
     pub fn line(&self) -> u32 {
         self.line
@@ -98,13 +105,14 @@ pub fn parse(text: &str) -> Result<Vec<Stanza>, Malformed> {
             continue;
         }
         if line.trim().is_empty() {
+            stanza.end_field();
             if !stanza.fields.is_empty() {
                 stanzas.push(std::mem::take(&mut stanza));
             }
         } else if let Some(continued) = line.strip_prefix([' ', '\t']) {
             let (_, value) = stanza.fields.last_mut().ok_or(malformed("a continuation line without a field"))?;
             value.push('\n');
-            value.push_str(continued.trim_end());
+            value.push_str(continued);
         } else {
             let (name, value) = line.split_once(':').ok_or(malformed("neither a field nor a continuation line"))?;
             if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -113,9 +121,11 @@ pub fn parse(text: &str) -> Result<Vec<Stanza>, Malformed> {
             if stanza.fields.is_empty() {
                 stanza.line = number;
             }
-            stanza.fields.push((name.to_string(), value.trim().to_string()));
+            stanza.end_field();
+            stanza.fields.push((name.to_string(), value.trim_start().to_string()));
         }
     }
+    stanza.end_field();
     if !stanza.fields.is_empty() {
         stanzas.push(stanza);
     }
@@ -155,6 +165,12 @@ mod tests {
             assert_eq!(parse(text).map_err(|malformed| malformed.line), Err(line), "{text}");
         }
         assert_eq!(parse("\n\n").unwrap(), Vec::new());
+    }
+
+    #[test]
+    fn blanks_are_kept_within_a_value_and_cut_at_its_end() {
+        let stanza = &parse("A:  b \n c  \n d \nE: f \n").unwrap()[0];
+        assert_eq!((stanza.text("A"), stanza.text("E")), ("b \nc  \nd", "f"));
     }
 
     #[test]

@@ -23,6 +23,15 @@ pub enum What {
     HardLink(Vec<u8>),
 }
 
+/// Which forms of headers a member uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// A ustar, GNU or v7 header, at most with GNU's long names: all that dpkg reads (deb(5)).
+    Plain,
+    /// PAX records, holes, or a type of GNU's own.
+    Extended,
+}
+
 /// One member of an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
@@ -36,6 +45,10 @@ pub struct Member {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// The owner's name as the header has it; often empty.
+    pub user_name: Vec<u8>,
+    /// The group's name as the header has it; often empty.
+    pub group_name: Vec<u8>,
     /// Modification time in seconds since 1970.
     pub mtime: i64,
     /// Nanoseconds of the modification time.
@@ -50,6 +63,8 @@ pub struct Member {
     pub offset: u64,
     /// Where data lies in a sparse file: (offset in the file, length), ascending; `None`: the file has no holes.
     pub segments: Option<Vec<(u64, u64)>>,
+    /// Which forms of headers it uses.
+    pub dialect: Dialect,
 }
 
 /// Reads the members of an archive one after the other.
@@ -273,6 +288,8 @@ impl<R: Read> Members<R> {
             mode: (field(&header[100..108], "mode").map_err(of)? & 0o7777) as u32,
             uid: id(number("uid", 108..116).map_err(of)?, "owner").map_err(of)?,
             gid: id(number("gid", 116..124).map_err(of)?, "group").map_err(of)?,
+            user_name: until_nul(&header[265..297]).to_vec(),
+            group_name: until_nul(&header[297..329]).to_vec(),
             mtime,
             mtime_nanoseconds,
             size: self.left,
@@ -280,6 +297,11 @@ impl<R: Read> Members<R> {
             not_restored,
             offset: self.position,
             segments: None,
+            dialect: if records.0.is_empty() && matches!(header[156], 0 | b'0'..=b'6') {
+                Dialect::Plain
+            } else {
+                Dialect::Extended
+            },
             name: name.clone(),
         };
         if header[156] == b'S' {

@@ -21,7 +21,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid
 use rustix::io::Errno;
 
 pub use self::compression::{Compression, decompressed};
-pub use self::member::{Member, Members, What};
+pub use self::member::{Dialect, Member, Members, What};
 use super::rooted::{Kind, RootPath, Rooted, remove_at};
 use crate::bytes::Bytes;
 use crate::error::{Error, Exit, OrCannot, Result};

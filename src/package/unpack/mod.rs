@@ -18,19 +18,100 @@
 //! The set is complete (every dependency is in it or configured in the tree) and in an order in which `Pre-Depends`
 //! come first; what must be configured before a later `preinst` runs is configured here, in batches.
 
+mod archive;
+mod conflict;
+mod control;
+mod database;
+mod names;
+mod order;
+mod overrides;
+mod owners;
+mod placing;
+mod relation;
+mod script;
+mod staging;
+mod triggers;
+mod unpacking;
+mod version;
+mod workers;
+
+use rayon::prelude::*;
+
+use self::archive::{Archive, Readable};
+use self::control::Control;
+use self::order::{Act, Needs};
+use self::unpacking::{Subject, Unpacking};
+use self::workers::Workers;
 use crate::error::{Error, Exit, Result};
-use crate::host::rooted::Rooted;
+use crate::host::rooted::{RootPath, Rooted};
 use crate::host::sandbox::Sandbox;
 use crate::package::Package;
 use crate::report::Step;
+
+/// Where content is staged in the tree while it has no name yet.
+const STAGING: &str = "/var/lib/dpkg/ingot.staging";
 
 /// Unpacks `set` (archives in the store, in installation order) into `tree`; `step` advances by one per package.
 ///
 /// # Errors
 ///
-/// 76 for an archive that is broken or hostile, 65 for packages that cannot be installed together, 74 for input and
+/// 65 for an archive that is broken or hostile and for packages that cannot be installed together, 74 for input and
 /// output; a failed `preinst` is reported with its name and the end of what it printed.
 pub fn unpack(set: &[Package], tree: &Rooted, sandbox: &Sandbox, step: &Step) -> Result<()> {
-    let _ = (set, tree, sandbox, step);
-    Err(Error::cannot(Exit::Bug, "unpack in parallel").hint("use --unpacker dpkg"))
+    let opened = set.par_iter().map(open).collect::<Result<Vec<(Control, Readable)>>>()?;
+    let staging = RootPath::new(STAGING);
+    let mut unpacking = Unpacking::begin(tree, sandbox, step.reporter(), staging.join("package.deb"))?;
+    let needs: Vec<Needs> = opened.iter().map(|(control, _)| Needs::of(control)).collect();
+    let acts = order::arrange(&needs, unpacking.state_of_tree(), |name| unpacking.is_configured(name));
+    if let Some((control, _)) = opened.iter().find(|(control, _)| control.name == "dpkg") {
+        unpacking.dpkg_is(&control.version);
+    }
+    tree.remove(&staging)?;
+    tree.create_folders(&staging, 0o700)?;
+    step.total(set.len() as u64);
+    let subject = |number: usize| {
+        let (control, readable) = &opened[number];
+        Subject { package: &set[number], control, readable: *readable }
+    };
+    let workers = Workers::new(set, &opened, tree, &staging, &acts);
+    workers.run(|staged| {
+        for act in &acts {
+            match act {
+                Act::Place(packages) => {
+                    let names: Vec<&str> = packages.iter().map(|number| set[*number].name.as_str()).collect();
+                    step.reporter().log_line(&format!("placing the essential packages: {}", names.join(" ")));
+                    for number in packages {
+                        let (content, folder) = staged.take(*number)?;
+                        unpacking.place(&subject(*number), content, &folder)?;
+                        staged.done(*number)?;
+                    }
+                }
+                Act::Unpack(number) => {
+                    step.now(&set[*number].name);
+                    unpacking.unpack(&subject(*number), || staged.take(*number))?;
+                    staged.done(*number)?;
+                    step.advance(1, set[*number].size.0);
+                }
+                Act::Configure(packages) => {
+                    let names: Vec<&str> = packages.iter().map(|number| set[*number].name.as_str()).collect();
+                    unpacking.configure(&names)?;
+                }
+            }
+        }
+        Ok(())
+    })?;
+    tree.remove(&staging)?;
+    unpacking.write()
+}
+
+/// Reads a package's control archive.
+fn open(package: &Package) -> Result<(Control, Readable)> {
+    let archive = Archive::open(&package.archive)?;
+    let name = format!("{}_{}_{}", package.name, package.version, package.arch);
+    let control = Control::read(archive.control()?, &name)?;
+    if (&control.name, &control.version, &control.arch) != (&package.name, &package.version, &package.arch) {
+        return Err(Error::cannot(Exit::Integrity, format!("unpack {name}"))
+            .because(format!("the archive is {} {} {}", control.name, control.version, control.arch)));
+    }
+    Ok((control, archive.readable))
 }
