@@ -44,6 +44,14 @@ impl Comparison {
     }
 }
 
+impl Relation {
+    /// Whether it names this package, in this version. What the package provides does not count.
+    pub fn covers(&self, name: &str, version: &str) -> bool {
+        let right = self.version.as_ref().is_none_or(|(comparison, wanted)| comparison.holds(compare(version, wanted)));
+        self.name == name && right
+    }
+}
+
 /// Reads a field: all of the outer list must hold, any of an inner one.
 pub fn relations(field: &str) -> Vec<Vec<Relation>> {
     let groups = field.split(',').map(|group| group.split('|').filter_map(relation).collect::<Vec<_>>());

@@ -254,21 +254,33 @@ impl<'a> Run<'a> {
     }
 
     fn dpkg(&self, arguments: &[&str]) -> Result<()> {
-        let mut said: Vec<String> = Vec::new();
-        let words: Vec<&str> =
-            ["dpkg"].into_iter().chain(OPTIONS.iter().copied()).chain(arguments.iter().copied()).collect();
-        let ended = self.sandbox.run_to_end(self.step.reporter(), &words, |line| {
+        run_dpkg(self.sandbox, self.step.reporter(), arguments, |line| {
             self.step.now(line);
             if line.starts_with("Setting up ") {
                 self.step.advance(1, 0);
             }
-            said.push(line.to_string());
-        })?;
-        if ended.status.success() {
-            return Ok(());
-        }
-        Err(failure(&format!("dpkg {}", arguments.first().unwrap_or(&"")), &status_text(ended.status), &said))
+        })
     }
+}
+
+/// Runs dpkg with the usual options; `watch` sees each line that it prints. Fails as [`Apt::install`].
+pub(super) fn run_dpkg(
+    sandbox: &Sandbox,
+    reporter: &Reporter,
+    arguments: &[&str],
+    mut watch: impl FnMut(&str) + Send,
+) -> Result<()> {
+    let mut said: Vec<String> = Vec::new();
+    let words: Vec<&str> =
+        ["dpkg"].into_iter().chain(OPTIONS.iter().copied()).chain(arguments.iter().copied()).collect();
+    let ended = sandbox.run_to_end(reporter, &words, |line| {
+        watch(line);
+        said.push(line.to_string());
+    })?;
+    if ended.status.success() {
+        return Ok(());
+    }
+    Err(failure(&format!("dpkg {}", arguments.first().unwrap_or(&"")), &status_text(ended.status), &said))
 }
 
 /// The error for a failed run of dpkg: the package, its script, its status, and what it printed last.

@@ -4,6 +4,7 @@
 
 use super::control::Control;
 use super::database::{Known, State};
+use crate::package::dependency::relations;
 
 /// What happens to the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +34,9 @@ pub fn verdict(new: &Control, old: &Known, path: &[u8], diverted_by: Option<Opti
         return Verdict::Place;
     }
     // dpkg looks at the first alternative only; the field has no others.
-    let covers = |relations: &super::relation::Relations, name: &str, version: &str| {
-        relations.0.iter().any(|group| group.first().is_some_and(|one| one.covers(name, version)))
-    };
-    if covers(&new.replaces, &old.name, &old.version) {
+    let covers =
+        |field: &str, name: &str, version: &str| relations(field).iter().any(|group| group[0].covers(name, version));
+    if covers(new.stanza.text("Replaces"), &old.name, &old.version) {
         Verdict::Replace
     } else if covers(&old.replaces, &new.name, &new.version) {
         Verdict::Keep

@@ -6,7 +6,6 @@
 use std::io::Read;
 
 use super::names::entry_name;
-use super::relation::Relations;
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host::rooted::Kind;
 use crate::host::untar::{Dialect, Members, What};
@@ -100,8 +99,6 @@ pub struct Control {
     pub arch: String,
     /// See [`Instances`].
     pub instances: Instances,
-    /// `Replaces`.
-    pub replaces: Relations,
     /// All files but `control`, in the archive's order.
     pub files: Vec<ControlFile>,
     /// The lines of `conffiles`.
@@ -162,8 +159,6 @@ impl Control {
             "" => Err(broken(format!("its control file has no field `{name}`"))),
             value => Ok(value.to_string()),
         };
-        let replaces =
-            Relations::parse(stanza.text("Replaces")).ok_or_else(|| broken("its `Replaces` is malformed".into()))?;
         let (name, version, arch) = (field("Package")?, field("Version")?, field("Architecture")?);
         let mut control = Control {
             instances: Instances::of(&stanza),
@@ -171,7 +166,6 @@ impl Control {
             name,
             version,
             arch,
-            replaces,
             files,
             conffiles: Vec::new(),
             triggers: Vec::new(),
@@ -197,16 +191,6 @@ impl Control {
             Instances::One => self.name.clone(),
             Instances::EachArchitecture => format!("{}:{}", self.name, self.arch),
         }
-    }
-
-    /// A field that holds relations; malformed ones, which dpkg refuses to build, count as none.
-    pub fn relations(&self, field: &str) -> Relations {
-        Relations::parse(self.stanza.text(field)).unwrap_or_default()
-    }
-
-    /// Whether configuring it changes anything but its state: it has no postinst and no conffiles.
-    pub fn configures(&self) -> bool {
-        self.has("postinst") || !self.conffiles.is_empty()
     }
 }
 
@@ -307,7 +291,6 @@ mod tests {
         );
         let names: Vec<&str> = control.files.iter().map(|file| file.name.as_str()).collect();
         assert_eq!(names, ["conffiles", "triggers", "postinst"]);
-        assert!(control.configures());
     }
 
     #[test]

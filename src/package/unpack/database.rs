@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use super::control::{ConffileFlag, Control, ControlFile, Instances};
 use super::owners::{Number, Owners};
-use super::relation::Relations;
 use crate::error::{Error, Exit, Result};
 use crate::host::rooted::{RootPath, Rooted};
 use crate::package::deb822::{self, Stanza};
@@ -84,7 +83,7 @@ pub struct Known {
     /// How far it has come.
     pub state: State,
     /// `Replaces`.
-    pub replaces: Relations,
+    pub replaces: String,
     /// Its conffiles.
     pub conffiles: Vec<Conffile>,
     /// Its paragraph in `status`, final newline included.
@@ -112,7 +111,7 @@ impl Known {
             arch: stanza.text("Architecture").to_string(),
             instances: Instances::of(&stanza),
             version: stanza.text("Version").to_string(),
-            replaces: Relations::parse(stanza.text("Replaces")).unwrap_or_default(),
+            replaces: stanza.text("Replaces").to_string(),
             conffiles: stanza.text("Conffiles").lines().filter_map(conffile).collect(),
             name,
             text: text.to_vec(),
@@ -232,6 +231,12 @@ impl Database {
         instances.any(|known| known.state.listens() && arch.is_none_or(|arch| arch == known.arch))
     }
 
+    /// The fields of all packages that are configured.
+    pub fn configured(&self) -> Vec<Stanza> {
+        let known = self.packages.iter().filter(|known| known.state.listens());
+        known.filter_map(|known| deb822::parse(&String::from_utf8_lossy(&known.text)).ok()?.pop()).collect()
+    }
+
     /// Whether a package of this name is configured.
     pub fn is_configured(&self, name: &str) -> bool {
         self.instances(name).any(|number| self.package(number).state.listens())
@@ -247,7 +252,7 @@ impl Database {
                 instances: control.instances,
                 version: control.version.clone(),
                 state: State::NotInstalled,
-                replaces: control.replaces.clone(),
+                replaces: control.stanza.text("Replaces").to_string(),
                 conffiles: Vec::new(),
                 text: Vec::new(),
             })
@@ -454,12 +459,6 @@ fn value(stanza: &Stanza, field: &str) -> Option<String> {
             (value != "no").then_some(value)
         }
         "Priority" => Some(value.trim().to_ascii_lowercase()),
-        "Replaces" | "Provides" | "Depends" | "Pre-Depends" | "Recommends" | "Suggests" | "Breaks" | "Conflicts"
-        | "Enhances" => {
-            let relations =
-                Relations::parse(value).map_or_else(|| value.to_string(), |relations| relations.to_string());
-            (!relations.is_empty()).then_some(relations)
-        }
         _ => (!value.is_empty()).then(|| value.to_string()),
     }
 }

@@ -27,25 +27,24 @@ mod order;
 mod overrides;
 mod owners;
 mod placing;
-mod relation;
 mod script;
 mod staging;
 mod triggers;
 mod unpacking;
-mod version;
 mod workers;
 
 use rayon::prelude::*;
 
 use self::archive::{Archive, Readable};
 use self::control::Control;
-use self::order::{Act, Needs};
+use self::order::Act;
 use self::unpacking::{Subject, Unpacking};
 use self::workers::Workers;
 use crate::error::{Error, Exit, Result};
 use crate::host::rooted::{RootPath, Rooted};
 use crate::host::sandbox::Sandbox;
 use crate::package::Package;
+use crate::package::deb822::Stanza;
 use crate::report::Step;
 
 /// Where content is staged in the tree while it has no name yet.
@@ -61,8 +60,8 @@ pub fn unpack(set: &[Package], tree: &Rooted, sandbox: &Sandbox, step: &Step) ->
     let opened = set.par_iter().map(open).collect::<Result<Vec<(Control, Readable)>>>()?;
     let staging = RootPath::new(STAGING);
     let mut unpacking = Unpacking::begin(tree, sandbox, step.reporter(), staging.join("package.deb"))?;
-    let needs: Vec<Needs> = opened.iter().map(|(control, _)| Needs::of(control)).collect();
-    let acts = order::arrange(&needs, unpacking.state_of_tree(), |name| unpacking.is_configured(name));
+    let stanzas: Vec<&Stanza> = opened.iter().map(|(control, _)| &control.stanza).collect();
+    let acts = order::arrange(&stanzas, &unpacking.configured(), unpacking.state_of_tree());
     if let Some((control, _)) = opened.iter().find(|(control, _)| control.name == "dpkg") {
         unpacking.dpkg_is(&control.version);
     }
@@ -92,9 +91,9 @@ pub fn unpack(set: &[Package], tree: &Rooted, sandbox: &Sandbox, step: &Step) ->
                     staged.done(*number)?;
                     step.advance(1, set[*number].size.0);
                 }
-                Act::Configure(packages) => {
+                Act::Configure(packages, dependencies) => {
                     let names: Vec<&str> = packages.iter().map(|number| set[*number].name.as_str()).collect();
-                    unpacking.configure(&names)?;
+                    unpacking.configure(&names, *dependencies)?;
                 }
             }
         }

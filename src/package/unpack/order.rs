@@ -1,13 +1,13 @@
-//! In which order packages are unpacked, and what must be configured in between.
+//! In which order packages are unpacked, and what is configured in between.
 //!
-//! In: the relations of the packages of a set, in the order that the solver gave. Out: [`Act`]s. dpkg demands that
-//! `Pre-Depends` be configured before a package is unpacked; what that can change is seen by the package's preinst
-//! alone, so that packages are configured early only where a preinst will run that may need them. Pure.
+//! In: the control fields of a set, in the solver's order, and of what the tree has configured. Out: [`Act`]s, in the
+//! same order as the plain way of [`crate::package::dpkg`], so that scripts find the tree as they do there. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::control::Control;
-use super::relation::{Alternative, Relations};
+use crate::package::deb822::Stanza;
+use crate::package::dependency::{Follow, Graph};
+use crate::package::order::batches;
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,43 +17,17 @@ pub enum Act {
     Place(Vec<usize>),
     /// Unpack a package: its preinst, its files (unless they are placed), its entry in the database.
     Unpack(usize),
-    /// Configure these packages, which are unpacked.
-    Configure(Vec<usize>),
+    /// Configure these packages, which are unpacked, as later ones need them.
+    Configure(Vec<usize>, Dependencies),
 }
 
-/// What the order depends on.
-#[derive(Clone, Debug, Default)]
-pub struct Needs {
-    /// Package name.
-    pub name: String,
-    /// Names it provides.
-    pub provides: Vec<String>,
-    /// `Essential: yes`.
-    pub essential: bool,
-    /// Whether it has a preinst.
-    pub preinst: bool,
-    /// Whether configuring it changes anything but its state.
-    pub configures: bool,
-    /// `Pre-Depends`.
-    pub pre_depends: Relations,
-    /// `Depends`.
-    pub depends: Relations,
-}
-
-impl Needs {
-    /// Those of a package.
-    pub fn of(control: &Control) -> Needs {
-        let provides = control.relations("Provides").0.into_iter().flatten().map(|provided| provided.name).collect();
-        Needs {
-            name: control.name.clone(),
-            provides,
-            essential: control.stanza.says_yes("Essential"),
-            preinst: control.has("preinst"),
-            configures: control.configures(),
-            pre_depends: control.relations("Pre-Depends"),
-            depends: control.relations("Depends"),
-        }
-    }
+/// Whether dpkg insists on dependencies while it configures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dependencies {
+    /// It does.
+    Demanded,
+    /// It does not: the first packages of a tree have none configured.
+    Waived,
 }
 
 /// What the tree is like before.
@@ -65,191 +39,72 @@ pub enum Tree {
     Bootstrapped,
 }
 
-/// The steps for a whole set. `configured` says whether the tree has a package of a name configured already.
-pub fn arrange(packages: &[Needs], tree: Tree, configured: impl Fn(&str) -> bool) -> Vec<Act> {
-    let mut arrangement = Arrangement::new(packages, &configured);
+/// The steps for a whole set. `configured` are the packages that the tree has.
+pub fn arrange(set: &[&Stanza], configured: &[Stanza], tree: Tree) -> Vec<Act> {
+    let graph = Graph::new(set.iter().copied().chain(configured));
+    let mut acts = Vec::new();
+    let mut done: BTreeSet<usize> = (set.len()..set.len() + configured.len()).collect();
     if tree == Tree::Empty {
-        arrangement.bootstrap();
-    }
-    for package in 0..packages.len() {
-        arrangement.unpack(package);
-    }
-    arrangement.acts
-}
-
-struct Arrangement<'a> {
-    packages: &'a [Needs],
-    /// Who is meant by a name, in the set's order; the package of that name itself first.
-    by_name: BTreeMap<&'a str, Vec<usize>>,
-    in_tree: &'a dyn Fn(&str) -> bool,
-    unpacked: BTreeSet<usize>,
-    configured: BTreeSet<usize>,
-    /// The essential packages, until they are configured.
-    base: Vec<usize>,
-    acts: Vec<Act>,
-}
-
-impl<'a> Arrangement<'a> {
-    fn new(packages: &'a [Needs], in_tree: &'a dyn Fn(&str) -> bool) -> Arrangement<'a> {
-        let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (number, package) in packages.iter().enumerate() {
-            by_name.entry(&package.name).or_default().push(number);
+        let essential = (0..set.len()).filter(|at| set[*at].says_yes("Essential"));
+        let base = graph.closure(essential, Follow::Depends);
+        acts.push(Act::Place(base.iter().copied().collect()));
+        // It makes /etc/passwd, which the other packages' scripts need.
+        let (first, others): (Vec<usize>, Vec<usize>) =
+            base.iter().partition(|at| set[**at].text("Package") == "base-passwd");
+        for group in [first, others] {
+            acts.extend(group.iter().map(|at| Act::Unpack(*at)));
+            acts.push(Act::Configure(group, Dependencies::Waived));
         }
-        for (number, package) in packages.iter().enumerate() {
-            for name in &package.provides {
-                by_name.entry(name).or_default().push(number);
-            }
-        }
-        let (unpacked, configured, base, acts) = (BTreeSet::new(), BTreeSet::new(), Vec::new(), Vec::new());
-        Arrangement { packages, by_name, in_tree, unpacked, configured, base, acts }
+        done.extend(base);
     }
-
-    /// The packages of the set that a field asks for. Alternatives: the first one that is in the set, unless the tree
-    /// has one; versions are the solver's affair.
-    fn wanted(&self, relations: &Relations) -> Vec<usize> {
-        let member =
-            |one: &Alternative| self.by_name.get(one.name.as_str()).and_then(|numbers| numbers.first()).copied();
-        let groups = relations.0.iter().filter(|group| !group.iter().any(|one| (self.in_tree)(&one.name)));
-        groups.filter_map(|group| group.iter().find_map(member)).collect()
+    let rest: Vec<usize> = (0..set.len()).filter(|at| !done.contains(at)).collect();
+    for batch in batches(&graph, &rest, &done) {
+        acts.extend(batch.unpack.into_iter().map(Act::Unpack));
+        acts.push(Act::Configure(batch.configure, Dependencies::Demanded));
     }
-
-    /// Everything that these packages need to be configured, themselves included, in the set's order.
-    fn closure(&self, from: Vec<usize>) -> BTreeSet<usize> {
-        let (mut found, mut open) = (BTreeSet::new(), from);
-        while let Some(package) = open.pop() {
-            if found.insert(package) {
-                open.extend(self.wanted(&self.packages[package].pre_depends));
-                open.extend(self.wanted(&self.packages[package].depends));
-            }
-        }
-        found
+    acts.retain(|act| !matches!(act, Act::Place(packages) | Act::Configure(packages, _) if packages.is_empty()));
+    // Nothing comes after it that could need it; the caller configures what is left.
+    while matches!(acts.last(), Some(Act::Configure(..))) {
+        acts.pop();
     }
-
-    fn bootstrap(&mut self) {
-        let essential = (0..self.packages.len()).filter(|number| self.packages[*number].essential).collect();
-        let base: Vec<usize> = self.closure(essential).into_iter().collect();
-        if base.is_empty() {
-            return;
-        }
-        self.acts.push(Act::Place(base.clone()));
-        self.acts.extend(base.iter().map(|package| Act::Unpack(*package)));
-        self.unpacked.extend(&base);
-        self.base = base;
-    }
-
-    fn unpack(&mut self, package: usize) {
-        if !self.unpacked.insert(package) {
-            return;
-        }
-        let before = self.closure(self.wanted(&self.packages[package].pre_depends));
-        // Usually they are there: solvers put them first.
-        for needed in before.iter().filter(|needed| **needed != package) {
-            self.unpack(*needed);
-        }
-        if self.packages[package].preinst {
-            let base = std::mem::take(&mut self.base);
-            self.configure(base);
-            let missing: Vec<usize> = before.into_iter().filter(|needed| *needed != package).collect();
-            if missing.iter().any(|needed| self.packages[*needed].configures && !self.configured.contains(needed)) {
-                self.configure(missing);
-            }
-        }
-        self.acts.push(Act::Unpack(package));
-    }
-
-    fn configure(&mut self, mut packages: Vec<usize>) {
-        packages.retain(|package| self.configured.insert(*package));
-        if !packages.is_empty() {
-            self.acts.push(Act::Configure(packages));
-        }
-    }
+    acts
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::package::deb822;
 
-    /// `name: flags [pre: ...] [dep: ...] [pro: ...]`, flags being e(ssential), p(reinst), c(onfigures).
-    fn needs(lines: &[&str]) -> Vec<Needs> {
-        let one = |line: &&str| {
-            let mut needs = Needs::default();
-            for (number, part) in line.split(';').map(str::trim).enumerate() {
-                match part.split_once(':') {
-                    _ if number == 0 => {
-                        let (name, flags) = part.split_once(' ').unwrap_or((part, ""));
-                        needs.name = name.into();
-                        needs.essential = flags.contains('e');
-                        needs.preinst = flags.contains('p');
-                        needs.configures = flags.contains('c');
-                    }
-                    Some(("pre", value)) => needs.pre_depends = Relations::parse(value).unwrap(),
-                    Some(("dep", value)) => needs.depends = Relations::parse(value).unwrap(),
-                    Some(("pro", value)) => needs.provides = value.split(',').map(|name| name.trim().into()).collect(),
-                    _ => panic!("{part}"),
-                }
-            }
-            needs
-        };
-        lines.iter().map(one).collect()
-    }
-
-    fn shown(lines: &[&str], tree: Tree, configured: &[&str]) -> String {
-        let packages = needs(lines);
-        let names = |numbers: &[usize]| {
-            numbers.iter().map(|number| packages[*number].name.as_str()).collect::<Vec<_>>().join("+")
-        };
-        let acts = arrange(&packages, tree, |name| configured.contains(&name));
+    fn shown(set: &str, configured: &str, tree: Tree) -> String {
+        let (set, configured) = (deb822::parse(set).unwrap(), deb822::parse(configured).unwrap());
+        let names = |at: &[usize]| at.iter().map(|at| set[*at].text("Package")).collect::<Vec<_>>().join("+");
+        let acts = arrange(&set.iter().collect::<Vec<_>>(), &configured, tree);
         let shown = acts.iter().map(|act| match act {
             Act::Place(packages) => format!("place {}", names(packages)),
             Act::Unpack(package) => names(&[*package]),
-            Act::Configure(packages) => format!("configure {}", names(packages)),
+            Act::Configure(packages, _) => format!("configure {}", names(packages)),
         });
         shown.collect::<Vec<_>>().join(", ")
     }
 
+    const DASH: &str = "Package: dash\nEssential: yes\nPre-Depends: libc\n\nPackage: libc\n\n";
+
     #[test]
     fn essential_packages_and_what_they_need_are_placed_before_any_script_runs() {
-        let lines = [
-            "libc c",
-            "extra",
-            "dash ep; pre: libc",
-            "dpkg e; dep: tar",
-            "tar",
-            "awk-user e; pre: awk",
-            "mawk; pro: awk",
-        ];
+        let set = format!("Package: extra\n\n{DASH}Package: base-passwd\nEssential: yes\n");
         assert_eq!(
-            shown(&lines, Tree::Empty, &[]),
-            "place libc+dash+dpkg+tar+awk-user+mawk, libc, dash, dpkg, tar, awk-user, mawk, extra"
+            shown(&set, "", Tree::Empty),
+            "place dash+libc+base-passwd, base-passwd, configure base-passwd, dash, libc, configure dash+libc, extra"
         );
+        assert_eq!(shown(DASH, "", Tree::Empty), "place dash+libc, dash, libc");
     }
 
     #[test]
-    fn the_base_is_configured_before_the_first_later_preinst_and_only_then() {
-        assert_eq!(
-            shown(&["libc ec", "a", "b p", "c p"], Tree::Empty, &[]),
-            "place libc, libc, a, configure libc, b, c"
-        );
-        assert_eq!(shown(&["libc ec", "a"], Tree::Empty, &[]), "place libc, libc, a");
-    }
-
-    #[test]
-    fn pre_depends_are_configured_where_a_preinst_may_need_them() {
-        let lines =
-            ["debconf c; dep: perl", "perl", "lib; pre: debconf", "pam p; pre: debconf", "late p; pre: debconf"];
-        assert_eq!(shown(&lines, Tree::Bootstrapped, &[]), "debconf, perl, lib, configure debconf+perl, pam, late");
-        assert_eq!(shown(&lines, Tree::Bootstrapped, &["debconf"]), "debconf, perl, lib, pam, late");
-        let inert = ["helper", "a p; pre: helper"];
-        assert_eq!(shown(&inert, Tree::Bootstrapped, &[]), "helper, a");
-    }
-
-    #[test]
-    fn pre_depends_come_first_and_cycles_end() {
-        assert_eq!(
-            shown(&["a p; pre: b", "b c; dep: c", "c; dep: a"], Tree::Bootstrapped, &[]),
-            "b, c, configure b+c, a"
-        );
-        assert_eq!(shown(&["a; pre: b", "b; pre: a"], Tree::Bootstrapped, &[]), "b, a");
-        assert_eq!(shown(&["a; pre: x | y", "y", "x"], Tree::Bootstrapped, &[]), "x, a, y");
+    fn pre_depends_are_configured_first_unless_the_tree_has_them() {
+        let set = "Package: a\nPre-Depends: b | c\n\nPackage: b\n";
+        assert_eq!(shown(set, "", Tree::Bootstrapped), "b, configure b, a");
+        let set = "Package: a\nPre-Depends: c | b\n\nPackage: b\n";
+        assert_eq!(shown(set, "Package: c\n", Tree::Bootstrapped), "a, b");
+        assert_eq!(shown("", "Package: c\n", Tree::Bootstrapped), "");
     }
 }

@@ -5,10 +5,12 @@
 
 use super::control::Control;
 use super::database;
+use super::order::Dependencies;
 use crate::error::Result;
 use crate::host::rooted::{RootPath, Rooted};
 use crate::host::sandbox::Sandbox;
 use crate::package::Package;
+use crate::package::dpkg::run_dpkg;
 use crate::report::Reporter;
 
 /// Puts a package's control files where dpkg has them while it unpacks, and runs its preinst for a new installation.
@@ -63,16 +65,20 @@ pub fn dpkg_unpacks(
 ) -> Result<()> {
     let sandbox = sandbox.clone().bind(&package.archive, shown_at);
     let archive = shown_at.to_string();
-    let arguments = ["dpkg", "--force-depends", "--force-unsafe-io", "--no-triggers", "--unpack", &archive];
-    let ran = sandbox.run(reporter, &arguments);
-    ran.map_err(|error| error.within(format!("let dpkg unpack {}", package.name)))?;
+    run_dpkg(&sandbox, reporter, &["--no-triggers", "--force-depends", "--unpack", &archive], |_| {})?;
     tree.remove(shown_at)
 }
 
-/// Lets the real dpkg configure packages that a later preinst needs.
-pub fn dpkg_configures(sandbox: &Sandbox, reporter: &Reporter, names: &[&str]) -> Result<()> {
-    let arguments = [["dpkg", "--force-confold", "--no-triggers", "--configure"].as_slice(), names].concat();
-    sandbox.run(reporter, &arguments).map(drop)
+/// Lets the real dpkg configure packages that later ones need. Triggers wait for the last run: they are for the whole.
+pub fn dpkg_configures(
+    sandbox: &Sandbox,
+    reporter: &Reporter,
+    names: &[&str],
+    dependencies: Dependencies,
+) -> Result<()> {
+    let forced = if dependencies == Dependencies::Waived { ["--force-depends"].as_slice() } else { &[] };
+    let arguments = [["--no-triggers"].as_slice(), forced, &["--configure"], names].concat();
+    run_dpkg(sandbox, reporter, &arguments, |_| {})
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::archive::Readable;
 use super::conflict::{Verdict, verdict};
 use super::control::{ConffileFlag, Control};
 use super::database::{self, Conffile, Database, State};
-use super::order::Tree;
+use super::order::{Dependencies, Tree};
 use super::overrides::{Overrides, Permissions};
 use super::owners::Number;
 use super::placing::{Placed, Placing};
@@ -23,6 +23,7 @@ use crate::host::folder::{Folder, There};
 use crate::host::rooted::{RootPath, Rooted};
 use crate::host::sandbox::Sandbox;
 use crate::package::Package;
+use crate::package::deb822::Stanza;
 use crate::report::Reporter;
 
 /// Why a package goes to the real dpkg.
@@ -144,9 +145,9 @@ impl<'a> Unpacking<'a> {
         if self.database.is_configured("dpkg") { Tree::Bootstrapped } else { Tree::Empty }
     }
 
-    /// Whether a package of this name is configured.
-    pub fn is_configured(&self, name: &str) -> bool {
-        self.database.is_configured(name)
+    /// The fields of the packages that the tree has configured.
+    pub fn configured(&self) -> Vec<Stanza> {
+        self.database.configured()
     }
 
     /// The version that maintainer scripts are told, where the tree has no dpkg yet.
@@ -207,9 +208,9 @@ impl<'a> Unpacking<'a> {
     }
 
     /// Lets the real dpkg configure packages that are unpacked.
-    pub fn configure(&mut self, names: &[&str]) -> Result<()> {
+    pub fn configure(&mut self, names: &[&str], dependencies: Dependencies) -> Result<()> {
         self.write()?;
-        script::dpkg_configures(self.sandbox, self.reporter, names)?;
+        script::dpkg_configures(self.sandbox, self.reporter, names, dependencies)?;
         self.database.read_status(self.tree)?;
         self.look_again()
     }
