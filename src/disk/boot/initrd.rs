@@ -140,9 +140,10 @@ fn knows_zstd(kernel: &Kernel, tree: &RootTree) -> Result<bool> {
 fn repack(packed: Vec<u8>, epoch: i64, compression: Compression) -> Result<Vec<u8>> {
     let refuse = || Error::cannot(Exit::Io, "read the initrd that was made").because("it holds no cpio archive");
     let (mut plain, mut rest) = (Vec::new(), packed);
-    // Archives for the early kernel stand uncompressed in front.
+    // Archives for the early kernel stand uncompressed in front, and so do, since Debian 13, modules and firmware that
+    // are compressed one by one: compressing them again would gain nothing.
     while let Ok((length, early)) = first_archive(&rest) {
-        if early == Early::No {
+        if early == Early::No && length >= rest.len() {
             break;
         }
         let others = rest.split_off(length);
@@ -152,8 +153,11 @@ fn repack(packed: Vec<u8>, epoch: i64, compression: Compression) -> Result<Vec<u
     let mut archives = unpack(rest)?;
     normalise(&mut plain, epoch).map_err(|_| refuse())?;
     normalise(&mut archives, epoch).map_err(|_| refuse())?;
-    if archives.is_empty() {
+    if plain.is_empty() && archives.is_empty() {
         return Err(refuse());
+    }
+    if archives.is_empty() {
+        return Ok(plain);
     }
     plain.extend(pack(&archives, compression).or_cannot(|| "compress the initrd")?);
     Ok(plain)
@@ -188,5 +192,39 @@ fn pack(bytes: &[u8], compression: Compression) -> std::io::Result<Vec<u8>> {
             encoder.write_all(bytes)?;
             encoder.finish()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archive(name: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for name in [name, "TRAILER!!!"] {
+            let fields = [7, 0o100644, 0, 0, 1, 99, 0, 0, 0, 0, 0, name.len() + 1, 0];
+            bytes.extend(b"070701");
+            bytes.extend(fields.iter().flat_map(|field| format!("{field:08X}").into_bytes()));
+            bytes.extend(name.bytes().chain([0]));
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        }
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+        bytes
+    }
+
+    #[test]
+    fn what_is_uncompressed_in_front_stays_so_and_the_last_archive_is_compressed() {
+        let compress = |bytes: &[u8]| pack(bytes, Compression::Zstd).unwrap();
+        let same = |mut bytes: Vec<u8>| {
+            normalise(&mut bytes, 5).unwrap();
+            bytes
+        };
+        let (early, modules, main) = (archive("early_cpio"), archive("usr/lib/modules/x.ko.xz"), archive("init"));
+        let packed = [&early[..], &modules, &compress(&main)].concat();
+        let plain = same([&early[..], &modules].concat());
+        let wanted = [&plain[..], &compress(&same(main.clone()))].concat();
+        assert_eq!(repack(packed, 5, Compression::Zstd).unwrap(), wanted);
+        assert_eq!(repack(main.clone(), 5, Compression::Zstd).unwrap(), compress(&same(main)));
+        assert!(repack(b"nothing of the kind".to_vec(), 5, Compression::Zstd).is_err());
     }
 }
