@@ -131,8 +131,7 @@ impl Apt {
 fn lay_out(apt: &Apt, tree: &Rooted) -> Result<()> {
     // Debian 12 and Ubuntu 24.04 and later are merged; before that, both ways worked.
     let wide: &[&str] = match apt.native.as_str() {
-        "amd64" => &["bin", "sbin", "lib", "lib64"],
-        "ppc64el" | "loong64" => &["bin", "sbin", "lib", "lib64"],
+        "amd64" | "ppc64el" | "loong64" => &["bin", "sbin", "lib", "lib64"],
         _ => &["bin", "sbin", "lib"],
     };
     for name in wide {
@@ -145,11 +144,8 @@ fn lay_out(apt: &Apt, tree: &Rooted) -> Result<()> {
     for folder in ["alternatives", "info", "parts", "triggers", "updates"] {
         tree.create_folders(&RootPath::from("/var/lib/dpkg").join(folder), 0o755)?;
     }
-    for name in ["status", "available"] {
-        let path = RootPath::from("/var/lib/dpkg").join(name);
-        if tree.entry(&path)?.is_none() {
-            tree.write(&path, "", 0o644)?;
-        }
+    if tree.entry(&database::STATUS.into())?.is_none() {
+        tree.write(&database::STATUS.into(), "", 0o644)?;
     }
     if !apt.foreign.is_empty() {
         let text: String = std::iter::once(&apt.native).chain(&apt.foreign).map(|arch| format!("{arch}\n")).collect();

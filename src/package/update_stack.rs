@@ -167,14 +167,14 @@ impl Apt {
         let known = |at: usize| set.packages.iter().find(|package| package.name == name(at));
         let mut roots = BTreeSet::new();
         let mut alone = BTreeSet::new();
-        for at in 0..status.len() {
+        for (at, stanza) in status.iter().enumerate() {
             let asked_for = known(at).is_none_or(|package| package.requested);
             if asked_for && in_stack(at) && known(at).is_some() {
                 let text = format!("`{}` is part of the update stack and is removed with it", name(at));
                 let place = self.named().find(|named| named.name == name(at)).map(|named| named.place.clone());
                 reporter.warn(Warning { text, place });
             }
-            let essential = status[at].says_yes("Essential") && self.request.essential == Essential::Kept;
+            let essential = stanza.says_yes("Essential") && self.request.essential == Essential::Kept;
             if name(at) == "base-files" && self.request.essential == Essential::OnlyNeeded && !asked_for {
                 // It needs an awk, for its maintainer scripts only.
                 alone.insert(at);

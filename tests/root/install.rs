@@ -231,12 +231,22 @@ fn debian_12_and_13_are_installed_by_dpkg() {
     let _turn = together();
     let reporter = Reporter::new(Verbosity::Steps, None, || std::time::Duration::ZERO);
     for codename in ["bookworm", "trixie"] {
-        let mut plan = plan(debian(codename), &["openssh-server", "python3"]);
+        let permanent = debian(codename).into_iter();
+        let permanent = permanent.map(|one| Repository { used: RepositoryUse::BuildAndImage, ..one }).collect();
+        let mut plan = plan(permanent, &["openssh-server", "python3"]);
         plan.update_stack = UpdateStack::Kept;
         let mirrors = Mirrors::load(&[], None).unwrap();
         let done = install(&plan, &mirrors, Unpacker::Dpkg, &scratch_root().join("debian-cache"), &reporter);
         assert_eq!(done.says(&["dpkg", "--audit"]), "");
         assert!(done.says(&["python3", "-c", "import ssl; print(ssl.OPENSSL_VERSION)"]).starts_with("OpenSSL 3"));
+        let sources = fs::read_to_string(done.tree().join("etc/apt/sources.list.d/security.sources")).unwrap();
+        assert!(sources.contains("Signed-By: /usr/share/keyrings/debian-archive-keyring."), "{sources}");
+        let online = done.sandbox().network(Network::Host);
+        for words in [&["apt-get", "update", "-eany"][..], &["apt-get", "install", "-y", "hello"]] {
+            online.run(&reporter, words).unwrap();
+        }
+        assert!(done.says(&["apt-get", "-s", "autoremove"]).contains("0 to remove"));
+        assert!(done.says(&["apt-get", "-s", "dist-upgrade"]).contains("0 upgraded, 0 newly installed, 0 to remove"));
         eprintln!("{}", done.says(&["dpkg", "-V"]));
     }
 }
