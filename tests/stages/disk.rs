@@ -1,5 +1,6 @@
 //! Partition tables, filesystems and whole disks, each checked by a foreign reader.
 
+mod boot;
 mod whole;
 
 use std::io::{Cursor, Seek, SeekFrom, Write};
