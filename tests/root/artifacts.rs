@@ -135,7 +135,10 @@ fn the_result_names_every_package_and_every_digest() {
     let manifest: serde_json::Value = serde_json::from_slice(&fs::read(out.join("manifest.json")).unwrap()).unwrap();
     let packages = manifest["packages"].as_array().unwrap();
     let app = packages.iter().find(|package| package["name"] == "tiny-app").unwrap();
-    assert_eq!((&app["version"], &app["arch"], &app["source"]), (&"1:2.0-3".into(), &"amd64".into(), &"tiny".into()));
+    assert_eq!(
+        (&app["version"], &app["arch"], &app["source"]),
+        (&"1:2.0-3".into(), &"amd64".into(), &"tiny 1.0-1".into())
+    );
     let archive = fs::read(bench.world.repository().join(bench.world.package("tiny-app"))).unwrap();
     assert_eq!(app["sha256"], crate::support::world::sha256(&archive));
     for artifact in manifest["artifacts"].as_array().unwrap() {

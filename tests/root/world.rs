@@ -114,7 +114,7 @@ fn the_leak_oracle_sees_a_mount_a_loop_device_and_an_orphan() {
     // Never `losetup -D`: other loop devices of this host are somebody else's.
     run(&format!("umount {folder}/m; losetup -d $(losetup -nO NAME -j {folder}/file); kill $(cat {folder}/pid)"));
     run(&format!("rm -r {folder}/m {folder}/file {folder}/pid"));
-    for part in ["mount: ", "loop devices: ", "(sleep)", "/file"] {
+    for part in ["mount: ", "loop device on ", "(sleep)", "/file"] {
         assert!(said.contains(part), "{part:?} in {said}");
     }
     before.assert_nothing_left(&[scratch.path()]);

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -37,10 +38,10 @@ impl Host {
     }
 
     /// Panics where something is on the host that was not there before. What the kernel still is taking down after
-    /// a kill gets three seconds.
+    /// a kill, and what somebody else does on this host, gets ten seconds.
     #[track_caller]
     pub fn assert_nothing_left(&self, watched: &[&Path]) {
-        let deadline = Instant::now() + Duration::from_secs(3);
+        let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             let now = Host::look(watched);
             let left = self.left(&now);
@@ -58,9 +59,13 @@ impl Host {
         let mut left = Vec::new();
         left.extend(now.mounts.difference(&self.mounts).map(|line| format!("mount: {line}")));
         left.extend(self.mounts.difference(&now.mounts).map(|line| format!("mount that is gone: {line}")));
-        // By count and inode: the path of a loop device whose mount namespace is gone lies.
-        if now.loops != self.loops {
-            left.push(format!("loop devices: {:?}, before: {:?}", now.loops, self.loops));
+        // By inode, each as often as it is attached: the path of a loop device whose mount namespace is gone lies.
+        let mut before = self.loops.clone();
+        for line in &now.loops {
+            match before.iter().position(|known| known == line) {
+                Some(index) => drop(before.swap_remove(index)),
+                None => left.push(format!("loop device on {line}")),
+            }
         }
         left.extend(now.processes.difference(&self.processes).map(|line| format!("process: {line}")));
         left.extend(now.devices.difference(&self.devices).map(|name| format!("device node: {name}")));
@@ -76,9 +81,25 @@ fn mounts() -> BTreeSet<String> {
     text.lines().map(|line| line.split(' ').skip(2).collect::<Vec<_>>().join(" ")).collect()
 }
 
+/// `INODE DEVICE` of the file behind each loop device, without those of somebody else: a file that is there, under
+/// that name, outside the folder in which tests build.
 fn loops() -> Vec<String> {
-    let output = Command::new("losetup").args(["-nl", "--raw", "-O", "BACK-INO,BACK-MAJ:MIN"]).output().unwrap();
-    let mut loops: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_string).collect();
+    let output =
+        Command::new("losetup").args(["--json", "-l", "-O", "BACK-INO,BACK-MAJ:MIN,BACK-FILE"]).output().unwrap();
+    // Without any loop device it prints nothing.
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let ours = super::scratch_root();
+    let mut loops: Vec<String> = answer["loopdevices"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|device| {
+            let path = Path::new(device["back-file"].as_str().unwrap_or_default());
+            let inode = fs::metadata(path).map(|meta| meta.ino()).ok();
+            path.starts_with(&ours) || inode.is_none() || inode != device["back-ino"].as_u64()
+        })
+        .map(|device| format!("{} {}", device["back-ino"], device["back-maj:min"].as_str().unwrap_or_default().trim()))
+        .collect();
     loops.sort();
     loops
 }

@@ -539,6 +539,29 @@ const UPDATE_INITRAMFS: &str = "#!/bin/sh\n# update-initramfs -c|-u [-k RELEASE|
     if [ \"$release\" = all ] || [ \"$release\" = \"$name\" ]; then\n    \
     mkinitramfs -o \"/boot/initrd.img-$name\" \"$name\"\n  fi\ndone\n";
 
-const MKINITRAMFS: &str = "#!/bin/sh\n# mkinitramfs [-c COMPRESSION] -o FILE RELEASE\nset -e\n\
-    while [ $# -gt 1 ]; do\n  case \"$1\" in -o) file=$2; shift;; -c) shift;; esac\n  shift\ndone\n\
-    { echo \"initrd of $1\"; cat /usr/lib/modules/$1/modules.builtin; } > \"$file\"\n";
+/// Packs what a real one packs: a cpio archive (newc) whose inode numbers and times are those of this very moment.
+const MKINITRAMFS: &str = r##"#!/bin/sh
+# mkinitramfs [-c COMPRESSION] [-l LEVEL] -o FILE RELEASE
+set -e
+while [ $# -gt 1 ]; do
+    case "$1" in -o) file=$2; shift ;; -c | -l) shift ;; esac
+    shift
+done
+pad() { n=$(((4 - $1 % 4) % 4)); while [ $n -gt 0 ]; do printf '\0'; n=$((n - 1)); done; }
+entry() {
+    ino=$((ino + 1))
+    printf 070701
+    printf %08X $ino $2 1 0 0 $(date +%s) ${#3} 0 0 0 0 $((${#1} + 1)) 0
+    printf '%s\0' "$1"
+    pad $((110 + ${#1} + 1))
+    printf %s "$3"
+    pad ${#3}
+}
+ino=$$
+{
+    entry init 33261 "#!/bin/sh
+echo initrd of $1"
+    entry modules 33188 "$(cat /usr/lib/modules/$1/modules.builtin)"
+    entry 'TRAILER!!!' 0 ''
+} | gzip -1 > "$file"
+"##;
