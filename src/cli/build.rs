@@ -69,6 +69,7 @@ fn order(arguments: &BuildArguments, plan: &Plan, staging: &Staging) -> Result<O
         },
         unpacker: match arguments.unpacker {
             UnpackerChoice::Dpkg => Unpacker::Dpkg,
+            UnpackerChoice::Parallel => Unpacker::Parallel,
         },
         cache_dir,
         mirrors: Mirrors::load(&arguments.mirrors, Some(&config_home.join("ingot/mirrors.toml")))?,

@@ -209,7 +209,7 @@ pub struct BuildArguments {
     #[arg(long, value_name = "DIR", env = "INGOT_WORK_DIR", default_value = "/var/tmp")]
     pub work_dir: PathBuf,
     /// Who unpacks packages
-    #[arg(long, value_enum, default_value = "dpkg")]
+    #[arg(long, value_enum, default_value = "parallel")]
     pub unpacker: UnpackerChoice,
     /// Write what happens to FILE as JSON lines
     #[arg(long, value_name = "FILE")]
@@ -257,6 +257,8 @@ pub enum WorkspaceChoice {
 /// `--unpacker`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum UnpackerChoice {
+    /// All packages at once, on all cores; the real dpkg configures them
+    Parallel,
     /// The real dpkg, package by package
     Dpkg,
 }
