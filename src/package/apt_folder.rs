@@ -36,7 +36,7 @@ const HONOURED: &[&str] = &[
 /// Where distributions keep the keys of their archives.
 const KEYRINGS: &str = "/usr/share/keyrings";
 
-/// How apt is set up for every call. A mirror that does not answer is given up after four attempts.
+/// How apt is set up for every call. A mirror that does not answer is given up after three attempts.
 const SETTINGS: &str = r#"
 Dir::Etc::main "/dev/null";
 Dir::Etc::sourcelist "/dev/null";
@@ -44,9 +44,9 @@ Dir::Etc::trusted "/dev/null";
 Dir::Log "/dev/null";
 Acquire::Languages "none";
 Acquire::PDiffs "false";
-Acquire::Retries "3";
-Acquire::http::Timeout "20";
-Acquire::https::Timeout "20";
+Acquire::Retries "2";
+Acquire::http::Timeout "15";
+Acquire::https::Timeout "15";
 Acquire::ForceHash "SHA256";
 APT::Update::Error-Mode "any";
 APT::Sandbox::User "root";

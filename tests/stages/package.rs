@@ -219,6 +219,42 @@ fn a_damaged_package_in_the_cache_is_fetched_again_and_indexes_are_not() {
 }
 
 #[test]
+#[ignore = "takes two minutes"]
+fn a_mirror_that_hangs_is_given_up() {
+    need!("apt-get", "dpkg-deb", "gpg");
+    let (world, folder) = (World::open(), super::support::scratch());
+    let server = Server::start(world.repository()).fault("InRelease", Fault::Hang);
+    let started = std::time::Instant::now();
+    let error = refused(&server.url(), &world.key(), folder.path());
+    assert_eq!(error.exit(), Exit::Temporary, "{}", error.text());
+    assert!(started.elapsed().as_secs() < 150, "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_password_opens_the_repository_and_stands_nowhere_else() {
+    need!("apt-get", "dpkg-deb", "gpg", "gpgv");
+    let (world, folder) = (World::open(), super::support::scratch());
+    // Base64 of `me:canary7`.
+    let server = Server::start(world.repository()).demand("Basic bWU6Y2FuYXJ5Nw==");
+    let credentials = Some(("me".to_string(), "canary7".to_string()));
+    let mut plan = plan(vec![Repository { credentials, ..repository(&server.url(), &world.key()) }], &["tiny-app"]);
+    let log = folder.path().join("log");
+    let reporter = Reporter::silent();
+    reporter.log_to(&log, fs::File::create(&log).unwrap());
+    let store = PackageStore::open(&folder.path().join("cache")).unwrap();
+    let scratch = tempfile::tempdir_in(folder.path()).unwrap();
+    let set = Apt::open(&plan, &Mirrors::default(), &store, scratch.path()).unwrap().resolve(&reporter).unwrap();
+    drop(scratch);
+    plan.repositories[0].credentials = None;
+    let error = resolve(&plan, &folder.path().join("other")).unwrap_err();
+    assert!(error.text().contains("401"), "{}", error.text());
+    assert!(!serde_json::to_string(&set).unwrap().contains("canary7"));
+    let grep = std::process::Command::new("grep").args(["-r", "-l", "canary7"]).arg(folder.path()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&grep.stdout), "");
+    assert!(!fs::read(&log).unwrap().is_empty());
+}
+
+#[test]
 fn builds_at_the_same_time_share_one_cache() {
     need!("apt-get", "dpkg-deb", "gpg", "gpgv");
     let (world, folder) = (World::open(), super::support::scratch());

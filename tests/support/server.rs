@@ -39,6 +39,8 @@ struct Shared {
     folder: PathBuf,
     rules: Mutex<Vec<Rule>>,
     requests: Mutex<Vec<String>>,
+    /// The value that `Authorization` must have, in every request.
+    password: Mutex<Option<String>>,
     stopping: AtomicBool,
 }
 
@@ -57,6 +59,7 @@ impl Server {
             folder: folder.into(),
             rules: Mutex::default(),
             requests: Mutex::default(),
+            password: Mutex::default(),
             stopping: AtomicBool::new(false),
         });
         let accepting = shared.clone();
@@ -84,6 +87,12 @@ impl Server {
         self
     }
 
+    /// From now on, a request without this `Authorization` is answered with 401.
+    pub fn demand(self, authorization: &str) -> Server {
+        *self.shared.password.lock().unwrap() = Some(authorization.to_string());
+        self
+    }
+
     /// `http://127.0.0.1:PORT`, without a slash at the end.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
@@ -108,10 +117,15 @@ fn answer(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let path = line.split_whitespace().nth(1).unwrap_or("/").to_string();
+    let mut authorization = None;
     loop {
         let mut header = String::new();
         if reader.read_line(&mut header)? == 0 || header.trim().is_empty() {
             break;
+        }
+        if let Some((_, value)) = header.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("authorization"))
+        {
+            authorization = Some(value.trim().to_string());
         }
     }
     shared.requests.lock().unwrap().push(path.clone());
@@ -125,7 +139,9 @@ fn answer(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
     let wanted = path.trim_start_matches('/').replace("%2b", "+").replace("%7e", "~").replace("%3a", ":");
     let found =
         if wanted.split('/').any(|part| part == "..") { None } else { fs::read(shared.folder.join(wanted)).ok() };
+    let demanded = shared.password.lock().unwrap().clone();
     let (status, body) = match (&fault, found) {
+        _ if demanded.is_some() && demanded != authorization => (401, b"who are you?\n".to_vec()),
         (Some(Fault::Status(status)), _) => (*status, b"<html>go away</html>\n".to_vec()),
         (Some(Fault::Bytes(bytes)), _) => (200, bytes.clone()),
         (Some(Fault::Redirect(_)), _) => (302, Vec::new()),
