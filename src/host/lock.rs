@@ -53,10 +53,9 @@ impl FolderLock {
 pub fn sweep(parent: &Path, prefix: &str) -> Result<()> {
     for name in file::names(parent)? {
         let path = parent.join(&name);
-        if name.as_encoded_bytes().starts_with(prefix.as_bytes()) && file::is_folder(&path) {
-            if let Some(_lock) = FolderLock::take(&path)? {
-                file::remove_tree(&path)?;
-            }
+        let is_ours = name.as_encoded_bytes().starts_with(prefix.as_bytes()) && file::is_folder(&path);
+        if is_ours && let Some(_lock) = FolderLock::take(&path)? {
+            file::remove_tree(&path)?;
         }
     }
     Ok(())
@@ -124,6 +123,21 @@ impl FileLock {
     }
 }
 
+/// Makes a folder of a new name that starts with `prefix` and locks it, so that no [`sweep`] takes it away.
+pub fn create_locked(parent: &Path, prefix: &str) -> Result<(PathBuf, FolderLock)> {
+    let what = || format!("make a work folder in {}", parent.display());
+    loop {
+        let folder = tempfile::Builder::new().prefix(prefix).tempdir_in(parent).or_cannot(what)?.keep();
+        match FolderLock::take(&folder) {
+            Ok(Some(lock)) => return Ok((folder, lock)),
+            // A sweep of another process came between: it holds the folder, or it is gone already.
+            Ok(None) => {}
+            Err(error) if error.exit() == Exit::InputMissing => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,20 +152,5 @@ mod tests {
         FileLock::try_now(&path).unwrap().remove().unwrap();
         assert!(!path.exists());
         assert!(FileLock::try_now(&path).is_ok());
-    }
-}
-
-/// Makes a folder of a new name that starts with `prefix` and locks it, so that no [`sweep`] takes it away.
-pub fn create_locked(parent: &Path, prefix: &str) -> Result<(PathBuf, FolderLock)> {
-    let what = || format!("make a work folder in {}", parent.display());
-    loop {
-        let folder = tempfile::Builder::new().prefix(prefix).tempdir_in(parent).or_cannot(what)?.keep();
-        match FolderLock::take(&folder) {
-            Ok(Some(lock)) => return Ok((folder, lock)),
-            // A sweep of another process came between: it holds the folder, or it is gone already.
-            Ok(None) => {}
-            Err(error) if error.exit() == Exit::InputMissing => {}
-            Err(error) => return Err(error),
-        }
     }
 }

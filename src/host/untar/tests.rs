@@ -8,7 +8,10 @@ use std::process::Command;
 use super::*;
 
 /// An archive made by hand: (name, type, link name, content, PAX records).
-fn archive(members: &[(&[u8], u8, &str, &[u8], &[(&str, &[u8])])]) -> Vec<u8> {
+/// Name, type, link target, content, PAX records.
+type Written<'a> = (&'a [u8], u8, &'a str, &'a [u8], &'a [(&'a str, &'a [u8])]);
+
+fn archive(members: &[Written]) -> Vec<u8> {
     let mut all = Vec::new();
     for (name, kind, link, content, records) in members {
         if !records.is_empty() {
@@ -88,7 +91,7 @@ fn text(path: &Path) -> String {
 fn nothing_is_written_outside_the_tree() {
     let place = Place::new();
     let outside = place.folder.path().to_str().unwrap().to_string();
-    let hostile: &[(&[u8], u8, &str, &[u8], &[(&str, &[u8])])] = &[
+    let hostile: &[Written] = &[
         (b"../canary", b'0', "", b"x", &[]),
         (b"/../../canary", b'0', "", b"x", &[]),
         (b"up", b'2', "..", b"", &[]),
