@@ -39,6 +39,10 @@ fn assert_same(kind: &str, change: impl Fn(Description) -> Description, disk: bo
             .env("USER", "somebody")
             .umask(0o077);
         dated(ingot).run().expect(0);
+        let manifest = |folder| std::fs::read_to_string(bench.path(folder).join("manifest.json")).unwrap();
+        for (one, other) in manifest(first).lines().zip(manifest(second).lines()) {
+            assert_eq!(one, other, "in manifest.json of {kind}, SOURCE_DATE_EPOCH={epoch:?}");
+        }
         let (first, second) = (digests(&bench.path(first)), digests(&bench.path(second)));
         assert_eq!(first, second, "{kind}, SOURCE_DATE_EPOCH={epoch:?}");
         assert!(first.keys().any(|name| name.ends_with(kind)), "no {kind} in {first:?}");
