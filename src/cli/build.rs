@@ -75,7 +75,7 @@ fn order(arguments: &BuildArguments, plan: &Plan, staging: &Staging) -> Result<O
         mirrors: Mirrors::load(&arguments.mirrors, Some(&config_home.join("ingot/mirrors.toml")))?,
         keep_root: arguments.keep_root.then(|| staging.folder().join(format!("{}.root", plan.image.name))),
         build_host: BuildHost::this_machine(&work_dir, since_1970().as_secs() as i64),
-        description: digest_description(&plan.description_file, &plan.inputs())?,
+        description: digest_description(&plan.description_file, &plan.description_dir, &plan.inputs())?,
         work_dir,
     })
 }

@@ -158,14 +158,17 @@ fn record(repository: &Repository, packages: &PackageSet) -> RepositoryRecord {
     }
 }
 
-/// Digests of a description's file and of the inputs beside it (folders are walked, names in byte order).
-pub fn digest_description(description_file: &Path, inputs: &[std::path::PathBuf]) -> Result<DescriptionDigest> {
-    let folder = description_file.parent().unwrap_or(Path::new("/"));
+/// Digests of a description's file and of its inputs (folders are walked, names in byte order). Inputs are named as seen
+/// from `folder`, the description's own, absolute: the manifest is the same wherever a checkout lies.
+pub fn digest_description(
+    description_file: &Path,
+    folder: &Path,
+    inputs: &[std::path::PathBuf],
+) -> Result<DescriptionDigest> {
     let mut digests = BTreeMap::new();
     for input in inputs {
         for (path, sha256) in file::digest_tree(input)? {
-            let shown = path.strip_prefix(folder).unwrap_or(&path);
-            digests.insert(shown.to_string_lossy().into_owned(), hex(&sha256));
+            digests.insert(seen_from(folder, &path), hex(&sha256));
         }
     }
     Ok(DescriptionDigest {
@@ -173,4 +176,33 @@ pub fn digest_description(description_file: &Path, inputs: &[std::path::PathBuf]
         sha256: hex(&file::digest(description_file)?),
         inputs: digests,
     })
+}
+/// `path` as seen from `folder`, both absolute; as it is where nothing but `/` is common to both.
+fn seen_from(folder: &Path, path: &Path) -> String {
+    let mut climbed = String::new();
+    for above in folder.ancestors().filter(|above| above.parent().is_some()) {
+        if let Ok(below) = path.strip_prefix(above) {
+            return climbed + &below.to_string_lossy();
+        }
+        climbed.push_str("../");
+    }
+    path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_is_named_as_seen_from_the_description() {
+        let table = [
+            ("/a/d/config.sh", "config.sh"),
+            ("/a/d/root/etc/x", "root/etc/x"),
+            ("/a/overlays/o/etc/x", "../overlays/o/etc/x"),
+            ("/usr/share/keyrings/k.gpg", "/usr/share/keyrings/k.gpg"),
+        ];
+        for (path, seen) in table {
+            assert_eq!(seen_from(Path::new("/a/d"), Path::new(path)), seen);
+        }
+    }
 }
