@@ -12,6 +12,9 @@
 //! container    ScrubbedTree        -> docker archive, OCI layout, root tarball
 //! format       RawDisk             -> raw, qcow2
 //! release      artifacts           -> a result folder that appears whole or not at all
+//!
+//! audit        a packed artifact   -> what a golden image must not carry
+//! boot         a disk              -> what its serial console says in QEMU
 //! ```
 //!
 //! Each stage takes a typed value and returns the next one. `disk` and `container` take nothing but a
