@@ -16,14 +16,14 @@ use crate::support::world::World;
 use crate::support::{need, scratch, scratch_root, together};
 
 /// A tree and all that belongs to it.
-struct Installed {
+pub struct Installed {
     folder: tempfile::TempDir,
     set: PackageSet,
     apt: Apt,
 }
 
 impl Installed {
-    fn tree(&self) -> std::path::PathBuf {
+    pub fn tree(&self) -> std::path::PathBuf {
         self.folder.path().join("tree")
     }
 
@@ -31,7 +31,7 @@ impl Installed {
         Sandbox::new(&self.tree())
     }
 
-    fn says(&self, words: &[&str]) -> String {
+    pub fn says(&self, words: &[&str]) -> String {
         let ended = self.sandbox().run_to_end(&Reporter::silent(), words, |_| {}).unwrap();
         let text = String::from_utf8_lossy(&[ended.output.stdout, ended.output.stderr].concat()).into_owned();
         assert!(ended.status.success(), "{words:?}: {text}");
@@ -44,7 +44,7 @@ impl Installed {
 }
 
 /// Resolves and installs both phases.
-fn install(plan: &Plan, mirrors: &Mirrors, unpacker: Unpacker, cache: &Path, reporter: &Reporter) -> Installed {
+pub fn install(plan: &Plan, mirrors: &Mirrors, unpacker: Unpacker, cache: &Path, reporter: &Reporter) -> Installed {
     let folder = scratch();
     let log = folder.path().join("log");
     reporter.log_to(&log, fs::File::create(&log).unwrap());
@@ -82,7 +82,7 @@ fn the_tiny_world_is_installed_and_dpkg_has_no_complaint() {
 }
 
 /// A plan for the tiny world through a folder.
-fn tiny(world: &World, packages: &[&str]) -> Plan {
+pub fn tiny(world: &World, packages: &[&str]) -> Plan {
     plan(vec![repository(&format!("dir://{}", world.repository().display()), &world.key())], packages)
 }
 

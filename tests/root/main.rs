@@ -18,5 +18,6 @@ mod sandbox;
 mod script;
 mod symlinks;
 mod tree;
+mod unpack;
 mod workspace;
 mod world;

@@ -9,11 +9,12 @@
 //! without saying so.
 #![allow(dead_code, unused_macros, unused_imports)]
 
+pub mod archives;
 pub mod disk;
 mod entry;
 pub mod image;
 pub mod leaks;
-mod packages;
+pub mod packages;
 pub mod plan;
 pub mod server;
 pub mod world;

@@ -59,7 +59,7 @@ const STAGING: &str = "/var/lib/dpkg/ingot.staging";
 pub fn unpack(set: &[Package], tree: &Rooted, sandbox: &Sandbox, step: &Step) -> Result<()> {
     let opened = set.par_iter().map(open).collect::<Result<Vec<(Control, Readable)>>>()?;
     let staging = RootPath::new(STAGING);
-    let mut unpacking = Unpacking::begin(tree, sandbox, step.reporter(), staging.join("package.deb"))?;
+    let mut unpacking = Unpacking::begin(tree, sandbox, step.reporter(), staging.clone())?;
     let stanzas: Vec<&Stanza> = opened.iter().map(|(control, _)| &control.stanza).collect();
     let acts = order::arrange(&stanzas, &unpacking.configured(), unpacking.state_of_tree());
     if let Some((control, _)) = opened.iter().find(|(control, _)| control.name == "dpkg") {

@@ -13,6 +13,9 @@ use crate::package::Package;
 use crate::package::dpkg::run_dpkg;
 use crate::report::Reporter;
 
+/// What dpkg tells scripts of its `--force` options: its defaults and those of [`run_dpkg`].
+const FORCED: &str = "security-mac,downgrade,unsafe-io,confold,confdef";
+
 /// Puts a package's control files where dpkg has them while it unpacks, and runs its preinst for a new installation.
 /// `dpkg_version` is that of the dpkg in the tree.
 pub fn preinst(
@@ -41,6 +44,7 @@ pub fn preinst(
         .env("DPKG_MAINTSCRIPT_NAME", "preinst")
         .env("DPKG_MAINTSCRIPT_DEBUG", "0")
         .env("DPKG_RUNNING_VERSION", upstream(dpkg_version))
+        .env("DPKG_FORCE", FORCED)
         .env("DPKG_ADMINDIR", database::FOLDER)
         .env("DPKG_ROOT", "");
     let script = path.to_string();

@@ -105,11 +105,11 @@ impl Stop {
 /// that dpkg refuses; 74 where writing fails.
 pub fn stage(archive: &Archive, name: &str, folder: &Folder, hashing: Hashing, stop: &Stop) -> Result<Staged> {
     let mut staged = Staged { entries: Vec::new(), owners: Vec::new(), bytes: 0 };
-    let (mut symlinks, mut files) = (Vec::new(), 0);
-    let mut members = Members::new(archive.data()?);
-    let mut buffer = vec![0; 128 << 10];
+    let mut symlinks = Vec::new();
+    let mut content =
+        Content { members: Members::new(archive.data()?), name, folder, hashing, files: 0, buffer: vec![0; 128 << 10] };
     let refused = |why: String| Error::cannot(Exit::Description, format!("unpack {name}")).because(why);
-    while let Some(member) = members.next_member().map_err(|error| reading(name, error))? {
+    while let Some(member) = content.members.next_member().map_err(|error| reading(name, error))? {
         if stop.asked() {
             return Err(Error::cannot(Exit::Interrupted, format!("unpack {name}")));
         }
@@ -124,12 +124,8 @@ pub fn stage(archive: &Archive, name: &str, folder: &Folder, hashing: Hashing, s
             What::Is(Kind::Symlink(target)) => Item::Symlink(target.as_slice().into()),
             What::Is(Kind::Folder) => Item::Folder,
             What::Is(Kind::File) => {
-                let number = files;
-                files += 1;
-                let owner = (member.uid, member.gid);
-                let md5 = write(&mut members, folder, number, &member, owner, hashing, &mut buffer, name)?;
                 staged.bytes += member.size;
-                Item::File { number, md5 }
+                content.write(&member)?
             }
             What::Is(kind) => Item::Node(kind.clone()),
         };
@@ -161,33 +157,38 @@ fn owner_of(member: &Member, owners: &mut Vec<Owner>) -> usize {
     })
 }
 
-#[allow(clippy::too_many_arguments)]
-fn write(
-    members: &mut Members<impl Read>,
-    folder: &Folder,
-    number: u32,
-    member: &Member,
-    (uid, gid): (u32, u32),
+/// The data archive, and where the content of its files goes.
+struct Content<'a, R> {
+    members: Members<R>,
+    name: &'a str,
+    folder: &'a Folder,
     hashing: Hashing,
-    buffer: &mut [u8],
-    name: &str,
-) -> Result<Option<[u8; 16]>> {
-    let what = || format!("write {} of {name}", member.name.escape_ascii());
-    let mut file = folder.create_file(number.to_string().as_bytes()).or_cannot(what)?;
-    let mut hash = (hashing == Hashing::Md5).then(Md5::new);
-    let mut left = member.size;
-    while left > 0 {
-        let length = left.min(buffer.len() as u64) as usize;
-        let read = members.read(&mut buffer[..length]).map_err(|error| reading(name, error))?;
-        if read == 0 {
-            return Err(reading(name, io::ErrorKind::UnexpectedEof.into()));
+    files: u32,
+    buffer: Vec<u8>,
+}
+
+impl<R: Read> Content<'_, R> {
+    /// Writes the file that the archive is at.
+    fn write(&mut self, member: &Member) -> Result<Item> {
+        let number = self.files;
+        self.files += 1;
+        let what = || format!("write {} of {}", member.name.escape_ascii(), self.name);
+        let mut file = self.folder.create_file(number.to_string().as_bytes()).or_cannot(what)?;
+        let mut hash = (self.hashing == Hashing::Md5).then(Md5::new);
+        let mut left = member.size;
+        while left > 0 {
+            let length = left.min(self.buffer.len() as u64) as usize;
+            let read = self.members.read(&mut self.buffer[..length]).map_err(|error| reading(self.name, error))?;
+            if read == 0 {
+                return Err(reading(self.name, io::ErrorKind::UnexpectedEof.into()));
+            }
+            file.write_all(&self.buffer[..read]).or_cannot(what)?;
+            if let Some(hash) = &mut hash {
+                hash.update(&self.buffer[..read]);
+            }
+            left -= read as u64;
         }
-        file.write_all(&buffer[..read]).or_cannot(what)?;
-        if let Some(hash) = &mut hash {
-            hash.update(&buffer[..read]);
-        }
-        left -= read as u64;
+        describe(&file, member.uid, member.gid, member.mode, member.mtime).or_cannot(what)?;
+        Ok(Item::File { number, md5: hash.map(|hash| hash.finalize().into()) })
     }
-    describe(&file, uid, gid, member.mode, member.mtime).or_cannot(what)?;
-    Ok(hash.map(|hash| hash.finalize().into()))
 }

@@ -86,14 +86,15 @@ struct Outcome {
     unusual: Option<Unusual>,
 }
 
-/// Whether conffiles appear under their own name, too: the essential packages' scripts may need them before they are
-/// configured, as they find them after a plain extraction. dpkg sees that both are the same.
+/// How files are placed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Conffiles {
-    /// As `.dpkg-new` only.
-    New,
-    /// Also under their own name, where nothing is there.
-    InPlace,
+enum Manner {
+    /// As dpkg unpacks.
+    Unpack,
+    /// As a plain extraction, too, which comes before dpkg in an empty tree: conffiles are there under their own name
+    /// (scripts of essential packages may need them before they are configured; dpkg sees that both are the same),
+    /// and a symlink that is there already gets the package's time.
+    LayOut,
 }
 
 /// The tree and everything that dpkg knows about it.
@@ -109,18 +110,18 @@ pub struct Unpacking<'a> {
     heard: HashSet<Vec<u8>>,
     /// Packages whose files are placed and that dpkg's database does not have yet.
     placed: BTreeMap<Number, Outcome>,
-    /// Where a package's archive is shown to the real dpkg.
-    archive_at: RootPath,
+    /// The folder where a package's archive is shown to the real dpkg.
+    shown_in: RootPath,
     dpkg_version: String,
 }
 
 impl<'a> Unpacking<'a> {
-    /// Reads the tree's state. `archive_at` is a path in the tree that nothing else uses.
+    /// Reads the tree's state. `shown_in` is a folder of the tree in which no packages' names are used.
     pub fn begin(
         tree: &'a Rooted,
         sandbox: &'a Sandbox,
         reporter: &'a Reporter,
-        archive_at: RootPath,
+        shown_in: RootPath,
     ) -> Result<Unpacking<'a>> {
         database::prepare(tree)?;
         let mut unpacking = Unpacking {
@@ -133,7 +134,7 @@ impl<'a> Unpacking<'a> {
             placing: Placing::new(tree),
             heard: HashSet::new(),
             placed: BTreeMap::new(),
-            archive_at,
+            shown_in,
             dpkg_version: String::new(),
         };
         unpacking.listen();
@@ -159,7 +160,7 @@ impl<'a> Unpacking<'a> {
     pub fn place(&mut self, subject: &Subject, staged: Staged, folder: &Folder) -> Result<()> {
         let number = self.database.number(subject.control);
         let unusual = self.unusual(subject, number, Some(&staged));
-        let mut outcome = self.files(subject, number, staged, folder, Conffiles::InPlace)?;
+        let mut outcome = self.files(subject, number, staged, folder, Manner::LayOut)?;
         outcome.unusual = unusual;
         self.placed.insert(number, outcome);
         Ok(())
@@ -201,7 +202,7 @@ impl<'a> Unpacking<'a> {
                 Some(unusual) => return self.hand_over(subject, number, &unusual),
                 None => outcome,
             },
-            (None, Some((staged, folder))) => self.files(subject, number, staged, &folder, Conffiles::New)?,
+            (None, Some((staged, folder))) => self.files(subject, number, staged, &folder, Manner::Unpack)?,
             (None, None) => return Err(Error::cannot(Exit::Bug, format!("find the content of {}", control.name))),
         };
         self.register(control, number, outcome, conffiles)
@@ -286,7 +287,8 @@ impl<'a> Unpacking<'a> {
             self.database.not_installed(number);
         }
         self.write()?;
-        script::dpkg_unpacks(self.tree, self.sandbox, self.reporter, subject.package, &self.archive_at)?;
+        let shown_at = self.shown_in.join(&subject.package.name);
+        script::dpkg_unpacks(self.tree, self.sandbox, self.reporter, subject.package, &shown_at)?;
         let mut database = Database::read(self.tree)?;
         for (number, mut outcome) in std::mem::take(&mut self.placed) {
             let number = database.carry(self.database.package(number).clone());
@@ -325,12 +327,12 @@ impl<'a> Unpacking<'a> {
         number: Number,
         staged: Staged,
         folder: &Folder,
-        conffiles: Conffiles,
+        manner: Manner,
     ) -> Result<Outcome> {
         let control = subject.control;
         let lines = control.conffiles.iter().filter(|line| line.flag == ConffileFlag::Shipped);
         let shipped: HashSet<&[u8]> = lines.map(|line| line.path.as_slice()).collect();
-        let putting = Putting { shipped: &shipped, owners: &staged.owners, folder, conffiles };
+        let putting = Putting { shipped: &shipped, owners: &staged.owners, folder, manner };
         let mut outcome = Outcome { md5sums: md5sums(&staged.entries), ..Outcome::default() };
         for entry in staged.entries {
             if self.overrides.is_taken(&entry.path) {
@@ -428,7 +430,7 @@ impl<'a> Unpacking<'a> {
                     folder.set_owner(name, wanted.uid, wanted.gid)?;
                     folder.set_mode(name, wanted.mode)?;
                 }
-                if is_conffile && putting.conffiles == Conffiles::InPlace {
+                if is_conffile && putting.manner == Manner::LayOut {
                     self.placing.second_name(&new, place)?;
                 }
                 return Ok(Placed::New);
@@ -456,6 +458,12 @@ impl<'a> Unpacking<'a> {
                     folder.set_mode(name, wanted.mode)?;
                 }
             }
+            folder.set_mtime(name, entry.mtime)?;
+        } else if putting.manner == Manner::LayOut
+            && matches!(entry.item, Item::Symlink(_))
+            && self.placing.there(&new)? == There::Symlink
+        {
+            let (folder, name) = self.placing.at(&new)?;
             folder.set_mtime(name, entry.mtime)?;
         }
         Ok(placed)
@@ -531,7 +539,7 @@ struct Putting<'p> {
     shipped: &'p HashSet<&'p [u8]>,
     owners: &'p [Owner],
     folder: &'p Folder,
-    conffiles: Conffiles,
+    manner: Manner,
 }
 
 /// What conffiles are called until they are configured.
