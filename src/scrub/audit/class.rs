@@ -25,6 +25,8 @@ pub(super) enum When {
     NotAFolder,
     /// It is not a folder, and neither a package nor the description put it there.
     Stray,
+    /// It is a folder, and neither a package nor the description put it there.
+    StrayFolder,
     /// It is not a folder, and the description did not put it there; without a description this is only a note.
     NotAskedFor,
 }
@@ -114,7 +116,8 @@ pub(super) fn class(path: &[&[u8]], homes: &[Vec<&[u8]>]) -> Option<Class> {
             found("builder-leftovers", "passwords of repositories", NotAskedFor)
         }
 
-        [b"etc", b"passwd-" | b"shadow-" | b"group-" | b"gshadow-" | b"subuid-" | b"subgid-" | b".pwd.lock"] => {
+        [b"etc", b".pwd.lock"] => found("account-backups", "a lock of the build", NotAFolder),
+        [b"etc", b"passwd-" | b"shadow-" | b"group-" | b"gshadow-" | b"subuid-" | b"subgid-"] => {
             found("account-backups", STALE, NotAFolder)
         }
         [b"etc", .., name] if put_aside(name) => found("account-backups", "two versions of one configuration", Stray),
@@ -158,9 +161,10 @@ pub(super) fn class(path: &[&[u8]], homes: &[Vec<&[u8]>]) -> Option<Class> {
         | [b"etc", b"multipath", b"wwids" | b"bindings" | b"prkeys"]
         | [b"etc", b"blkid.tab"] => found("storage-ids", "names disks of the build host", Stray),
 
-        [b"var", b"cache", b"ldconfig" | b"man" | b"fontconfig", _, ..]
-        | [.., b"__pycache__"]
-        | [.., b"__pycache__", _] => found("unstable-caches", CACHED, Stray),
+        [.., b"__pycache__"] => found("unstable-caches", CACHED, StrayFolder),
+        [b"var", b"cache", b"ldconfig" | b"man" | b"fontconfig", _, ..] | [.., b"__pycache__", _] => {
+            found("unstable-caches", CACHED, Stray)
+        }
         [b"var", b"cache", b"debconf", name] if name.ends_with(b"-old") => found("unstable-caches", STALE, NotAFolder),
         [b"var", b"cache", b"debconf", b"passwords.dat"] => {
             found("passwords", "passwords that debconf was told", Filled)

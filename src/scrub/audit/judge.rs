@@ -132,6 +132,7 @@ impl<'a> Judge<'a> {
             When::Filled => filled,
             When::NotAFolder => !entry.is_folder(),
             When::Stray => !entry.is_folder() && self.is_stray(&entry.path),
+            When::StrayFolder => entry.is_folder() && self.is_stray(&entry.path),
             When::NotAskedFor => !entry.is_folder() && !described,
         };
         if !guilty {

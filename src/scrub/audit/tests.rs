@@ -74,7 +74,6 @@ const PLANTED: &[(&str, &str, &str)] = &[
     ("/etc/lvm/backup/vg", "x", "storage-ids"),
     ("/etc/multipath/wwids", "x", "storage-ids"),
     ("/var/cache/ldconfig/aux-cache", "x", "unstable-caches"),
-    ("/usr/lib/x/__pycache__/x.pyc", "x", "unstable-caches"),
     ("/var/cache/debconf/config.dat-old", "x", "unstable-caches"),
     ("/var/crash/x", "x", "crash-and-accounting"),
     ("/var/lib/systemd/timers/stamp-x.timer", "", "crash-and-accounting"),
@@ -178,7 +177,10 @@ fn a_folder_of_leftovers_is_one_finding() {
     let folder = tempfile::tempdir().unwrap();
     let tree = clean_tree(folder.path());
     tree.write(&"/tmp/x/y/z".into(), "x", 0o600).unwrap();
-    assert_eq!(found(&tree, &[], &[]), [(Severity::Leftover, "temporary", "/tmp/x".to_string())]);
+    tree.write(&"/opt/app/__pycache__/a.pyc".into(), "x", 0o600).unwrap();
+    tree.write(&"/opt/app/__pycache__/b.pyc".into(), "x", 0o600).unwrap();
+    let wanted = [("temporary", "/tmp/x"), ("unstable-caches", "/opt/app/__pycache__")];
+    assert_eq!(found(&tree, &[], &[]), wanted.map(|(class, path)| (Severity::Leftover, class, path.to_string())));
 }
 
 #[test]
