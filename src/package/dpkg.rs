@@ -144,8 +144,10 @@ fn lay_out(apt: &Apt, tree: &Rooted) -> Result<()> {
     for folder in ["alternatives", "info", "parts", "triggers", "updates"] {
         tree.create_folders(&RootPath::from("/var/lib/dpkg").join(folder), 0o755)?;
     }
-    if tree.entry(&database::STATUS.into())?.is_none() {
-        tree.write(&database::STATUS.into(), "", 0o644)?;
+    for empty in [database::STATUS, "/var/lib/dpkg/available"] {
+        if tree.entry(&empty.into())?.is_none() {
+            tree.write(&empty.into(), "", 0o644)?;
+        }
     }
     if !apt.foreign.is_empty() {
         let text: String = std::iter::once(&apt.native).chain(&apt.foreign).map(|arch| format!("{arch}\n")).collect();

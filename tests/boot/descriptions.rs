@@ -1,14 +1,22 @@
 //! The descriptions of this repository: each is cast, then booted or run.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use crate::support::image::{Ingot, partitions, result, root_filesystem, unpack, unpack_docker};
+use crate::support::image::{Ingot, digests, partitions, result, root_filesystem, unpack, unpack_docker};
 use crate::support::{alone, need, scratch, scratch_root};
 
 /// Casts one of `descriptions/` into `target`. Packages are kept between runs.
+#[track_caller]
 fn cast(name: &str, options: &[&str], target: &Path) {
+    let answer = casting(name, options, target).run().expect(0);
+    eprintln!("{}", answer.stderr);
+}
+
+fn casting(name: &str, options: &[&str], target: &Path) -> Ingot {
     let description = Path::new(env!("CARGO_MANIFEST_DIR")).join("descriptions").join(name);
     let cache = scratch_root().join("debian-cache");
     let work = scratch_root().join("debian-work");
@@ -17,9 +25,7 @@ fn cast(name: &str, options: &[&str], target: &Path) {
     for option in options {
         ingot = ingot.arg(option);
     }
-    let ingot = ingot.env("INGOT_CACHE_DIR", cache.to_str().unwrap()).env("INGOT_WORK_DIR", work.to_str().unwrap());
-    let answer = ingot.run().expect(0);
-    eprintln!("{}", answer.stderr);
+    ingot.env("INGOT_CACHE_DIR", text(&cache)).env("INGOT_WORK_DIR", text(&work))
 }
 
 #[track_caller]
@@ -111,8 +117,98 @@ fn debian_server_boots_from_both_firmwares_to_its_login_prompt() {
     cast("debian-server", &[], &out);
     let image = result(&out, ".qcow2");
     is_sound(&image, scratch.path());
+    for gone in ["/etc/ssh/ssh_host_ed25519_key", "/var/lib/systemd/random-seed"] {
+        assert!(!in_filesystem(scratch.path(), gone), "{gone}");
+    }
     for firmware in ["bios", "uefi"] {
         boots(&image, firmware);
+    }
+}
+
+/// Starts a raw disk, which is changed, waits for its login prompt and presses the power button.
+#[track_caller]
+fn live_once(raw: &Path, scratch: &Path) {
+    let console = scratch.join("console");
+    let mut machine = Command::new("qemu-system-x86_64")
+        .args(["-accel", "tcg,thread=multi", "-m", "1024", "-smp", "2", "-display", "none", "-monitor", "stdio"])
+        .args(["-no-reboot", "-nic", "user,model=virtio-net-pci"])
+        .args(["-serial", &format!("file:{}", console.display())])
+        .args(["-drive", &format!("file={},format=raw,if=virtio", raw.display())])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(600);
+    let mut pressed = false;
+    loop {
+        if machine.try_wait().unwrap().is_some() {
+            break;
+        }
+        let said = fs::read(&console).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
+        if !pressed && said.contains("login:") {
+            pressed = true;
+            machine.stdin.as_mut().unwrap().write_all(b"system_powerdown\n").unwrap();
+        }
+        if Instant::now() > deadline {
+            machine.kill().unwrap();
+            panic!("no {} in\n{said}", if pressed { "end" } else { "login prompt" });
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    assert!(pressed, "it ended before its login prompt:\n{}", String::from_utf8_lossy(&fs::read(&console).unwrap()));
+}
+
+/// A number in what dumpe2fs says of the root filesystem that `root_filesystem` left in `scratch`.
+fn superblock(scratch: &Path, name: &str) -> u64 {
+    let said = run("dumpe2fs", &["-h", text(&scratch.join("root.ext4"))]);
+    let line = said.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {said}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_disk_grows_to_its_machine_and_becomes_somebody_at_its_first_boot() {
+    need!(root);
+    need!("qemu-system-x86_64", "sfdisk", "dumpe2fs", "debugfs", "e2fsck");
+    let _turn = alone();
+    for (description, keys) in
+        [("debian-minimal", [].as_slice()), ("debian-server", &["/etc/ssh/ssh_host_ed25519_key"])]
+    {
+        let scratch = scratch();
+        let out = scratch.path().join("out");
+        cast(description, &[], &out);
+        let raw = result(&out, ".raw");
+        let shipped = partitions(&raw)[2].2;
+        let disk = fs::OpenOptions::new().write(true).open(&raw).unwrap();
+        disk.set_len(disk.metadata().unwrap().len() + (1 << 30)).unwrap();
+        live_once(&raw, scratch.path());
+        let grown = partitions(&raw)[2].2;
+        assert!(grown > shipped + (1000 << 20), "{description}: the partition had {shipped} bytes, now {grown}");
+        root_filesystem(&raw, &scratch.path().join("root.ext4"));
+        run("e2fsck", &["-f", "-n", text(&scratch.path().join("root.ext4"))]);
+        let blocks = superblock(scratch.path(), "Block count:") * superblock(scratch.path(), "Block size:");
+        assert!(blocks > shipped + (1000 << 20), "{description}: the filesystem has {blocks} bytes");
+        for made in keys {
+            assert!(in_filesystem(scratch.path(), made), "{description}: {made}");
+        }
+        let identity = run("debugfs", &["-R", "cat /etc/machine-id", text(&scratch.path().join("root.ext4"))]);
+        assert_eq!(identity.trim().len(), 32, "{description}: {identity:?}");
+    }
+}
+
+#[test]
+fn debian_is_the_same_bytes_twice() {
+    need!(root);
+    let _turn = alone();
+    for (description, options) in [("debian-server", [].as_slice()), ("debian-minimal", &["--profile", "Container"])] {
+        let scratch = scratch();
+        let (one, other) = (scratch.path().join("one"), scratch.path().join("the other one"));
+        cast(description, options, &one);
+        let elsewhere = scratch.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        let ingot = casting(description, options, &other).env("INGOT_WORK_DIR", text(&elsewhere));
+        ingot.env("TZ", "Pacific/Kiritimati").env("LC_ALL", "tr_TR.UTF-8").umask(0o077).run().expect(0);
+        assert_eq!(digests(&one), digests(&other), "{description}");
     }
 }
 

@@ -533,20 +533,30 @@ fn debian_12_and_13_are_the_same_whoever_unpacks_them() {
     need!("apt-get", "dpkg-deb", "gpgv");
     let _turn = together();
     let mirrors = Mirrors::load(&[], None).unwrap();
-    // Keys and identities are made by chance, once for each tree.
-    let random = ["/etc/machine-id", "/var/lib/dbus/machine-id", "/etc/ssh/ssh_host_", "/etc/ssl", "/boot/initrd"];
+    // Keys and identities are made by chance, once for each tree; Berkeley DB stamps its files.
+    let random = [
+        "/etc/aliases.db",
+        "/etc/machine-id",
+        "/var/lib/dbus/machine-id",
+        "/etc/ssh/ssh_host_",
+        "/etc/ssl",
+        "/boot/initrd",
+    ];
     let sets: [&[&str]; 4] = [
         &[],
         &["python3", "openssh-server", "sudo", "nginx", "man-db", "postfix", "cron"],
         &["linux-image-cloud-amd64", "initramfs-tools", "grub-pc-bin", "grub2-common", "systemd-sysv", "udev"],
         &["default-jre-headless", "postgresql", "mariadb-server"],
     ];
+    let mut complaints = String::new();
     for codename in ["bookworm", "trixie"] {
         for packages in sets {
             let mut plan = plan(debian(codename), packages);
             plan.update_stack = UpdateStack::Kept;
             let differ = both_ways(&plan, &mirrors, &scratch_root().join("debian-cache"), &random);
-            assert!(differ.is_empty(), "{codename} {packages:?}\n{differ}");
+            eprintln!("{codename} {packages:?}: {} paths differ", differ.lines().count() / 3);
+            complaints += &differ;
         }
     }
+    assert!(complaints.is_empty(), "{complaints}");
 }

@@ -270,7 +270,6 @@ fn images_that_lean_on_other_files_are_refused_by_name() {
     for (arguments, reason) in [
         (vec!["-b", &path("base"), "-F", "raw"], "backing file"),
         (vec!["-o", &format!("data_file={}", path("data"))], "external data file"),
-        (vec!["-o", "encrypt.format=luks,encrypt.key-secret=s", "--object", "secret,id=s,data=x"], "encrypted"),
         (vec!["-o", "extended_l2=on"], "extended L2"),
     ] {
         let _ = std::fs::remove_file(&image);
@@ -279,6 +278,13 @@ fn images_that_lean_on_other_files_are_refused_by_name() {
         assert_eq!(error.exit(), Exit::Description);
         assert!(error.text().contains(reason), "{}", error.text());
     }
+    // qemu-img measures this machine's speed before it encrypts, which fails on a busy one: say so in the header ourselves.
+    std::fs::remove_file(&image).unwrap();
+    run("qemu-img", &["create", "-q", "-f", "qcow2", &image, "1M"]);
+    let luks = 2_u32.to_be_bytes();
+    std::fs::OpenOptions::new().write(true).open(&image).unwrap().write_all_at(&luks, 32).unwrap();
+    let error = format::open(Path::new(&image)).err().unwrap();
+    assert_eq!((error.exit(), error.text().contains("encrypted")), (Exit::Description, true), "{}", error.text());
 }
 
 /// Each byte of the metadata of a small image, turned over: an error or other bytes, never a panic or a giant.

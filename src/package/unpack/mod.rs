@@ -5,18 +5,13 @@
 //! dpkg leaves them, so that one `dpkg --configure -a` in the sandbox finishes everything. Never configures the last
 //! batch itself, never writes outside the tree whatever an archive or a symlink in it says, never syncs.
 //!
-//! How `package::dpkg` is to call it, in place of its own loop of `dpkg --unpack`:
+//! Two halves work at the same time. On all cores, [`staging`] decompresses archives into numbered files in the tree;
+//! it needs to know nothing of the tree or of other packages. In one thread and in order, [`unpacking`] does what dpkg
+//! does, where placing a file is one rename. Whatever dpkg would do differently from the usual (an upgrade, a package
+//! that is replaced completely, bzip2) is left to the real dpkg, and the log says so.
 //!
-//! ```ignore
-//! match unpacker {
-//!     Unpacker::Dpkg => ...,                                        // package by package, the oracle
-//!     Unpacker::Parallel => unpack::unpack(&packages, tree, sandbox, step)?,
-//! }
-//! sandbox.run(reporter, &["dpkg", "--configure", "-a"])?;
-//! ```
-//!
-//! The set is complete (every dependency is in it or configured in the tree) and in an order in which `Pre-Depends`
-//! come first; what must be configured before a later `preinst` runs is configured here, in batches.
+//! A store that keeps packages in a form that unpacks faster has its place at [`archive::Archive::data`], the only
+//! function that knows how data is compressed.
 
 mod archive;
 mod conflict;

@@ -53,6 +53,29 @@ pub fn preinst(
     tree.remove(&folder)
 }
 
+/// Whether a package has a preinst that can change something when the package is new. Half of them only call
+/// dpkg-maintscript-helper, which does nothing without an older version (dpkg-maintscript-helper(1)); starting a
+/// sandbox for that is what an unpacked package costs most.
+pub fn has_effective_preinst(control: &Control) -> bool {
+    let preinst = control.files.iter().find(|file| file.name == "preinst");
+    preinst.is_some_and(|file| std::str::from_utf8(&file.content).map_or(true, |text| !only_for_upgrades(text)))
+}
+
+fn only_for_upgrades(script: &str) -> bool {
+    let mut lines = script.lines();
+    matches!(lines.next(), Some("#!/bin/sh" | "#! /bin/sh" | "#!/bin/sh -e" | "#!/bin/bash"))
+        && lines.map(str::trim).all(|line| {
+            let for_upgrades = ["rm_conffile", "mv_conffile", "symlink_to_dir", "dir_to_symlink"];
+            let helper = line.strip_prefix("dpkg-maintscript-helper ").and_then(|rest| rest.strip_suffix(" -- \"$@\""));
+            match helper.and_then(|call| call.split_once(' ')) {
+                Some((command, rest)) => {
+                    for_upgrades.contains(&command) && !rest.contains(|char| ";|&`$<>()\"'".contains(char))
+                }
+                None => line.is_empty() || line.starts_with('#') || matches!(line, "set -e" | "exit 0" | ":"),
+            }
+        })
+}
+
 /// What dpkg calls its own version: a native package's without what distributions add.
 fn upstream(version: &str) -> &str {
     let end = version.find(|char: char| !char.is_ascii_digit() && char != '.').unwrap_or(version.len());
@@ -88,6 +111,23 @@ pub fn dpkg_configures(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_preinst_that_only_helps_upgrades_needs_no_sandbox() {
+        let helper = "dpkg-maintscript-helper rm_conffile /etc/x 1.2\\~ -- \"$@\"";
+        for (script, skipped) in [
+            (format!("#!/bin/sh\nset -e\n# Automatically added\n{helper}\n\n{helper}\nexit 0\n"), true),
+            ("#!/bin/sh\n".into(), true),
+            (format!("#!/bin/sh\n{helper}\ntouch /x\n"), false),
+            (format!("#!/bin/sh\nif [ \"$1\" = upgrade ]; then\n{helper}\nfi\n"), false),
+            ("#!/bin/sh\ndpkg-maintscript-helper rm_conffile $(touch /x) -- \"$@\"\n".into(), false),
+            ("#!/bin/sh\ndpkg-maintscript-helper supports rm_conffile\n".into(), false),
+            (format!("#!/usr/bin/perl\n{helper}\n"), false),
+            (String::new(), false),
+        ] {
+            assert_eq!(only_for_upgrades(&script), skipped, "{script}");
+        }
+    }
 
     #[test]
     fn dpkg_knows_its_version_without_what_distributions_add() {

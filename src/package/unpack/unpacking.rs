@@ -191,7 +191,7 @@ impl<'a> Unpacking<'a> {
         let database = &self.database;
         self.triggers.directives(&control.qualified_name(), &control.triggers, |package| database.listens(package));
         let conffiles = self.conffiles(control);
-        if control.has("preinst") {
+        if script::has_effective_preinst(control) {
             self.database.half_installed(number, control);
             self.write()?;
             script::preinst(self.tree, self.sandbox, self.reporter, control, &self.dpkg_version)?;

@@ -79,8 +79,8 @@ mod tests {
         let seed = [0x0123_4567_u32, 0x89ab_cdef, 0x0123_4567, 0x89ab_cdef].map(u32::swap_bytes);
         let long = "a-name-that-is-longer-than-thirty-two-bytes.service";
         let rows = [
-            ("hello", [0; 4], (0xa26e_4a80, 0x97e5_b7f7)),
-            ("hello", seed, (0x1746_da32, 0x4200_13b5)),
+            ("hello", [0; 4], (0x1746_da32, 0x4200_13b5)),
+            ("hello", seed, (0xa26e_4a80, 0x97e5_b7f7)),
             (long, [0; 4], (0x9a57_0642, 0x1033_4daf)),
             (long, seed, (0x3415_7698, 0x930d_45df)),
             ("grün", [0; 4], (0x095d_9284, 0xe676_0d94)),
