@@ -2,8 +2,12 @@
 //!
 //! In: a [`Plan`] and an [`Order`]. Out: files in the order's folder, complete with manifest. Never makes anything
 //! visible to the user: that is `release::Staging`'s one step, after the build's namespaces are gone.
+//!
+//! [`cast`] goes all the way; [`prepare`] stops at a tree and [`create`] goes on from there, through the same stages.
 
-use std::path::PathBuf;
+pub mod prepared;
+
+use std::path::{Path, PathBuf};
 
 use crate::cache::PackageStore;
 use crate::error::Result;
@@ -16,6 +20,7 @@ use crate::report::Reporter;
 use crate::root::{self, RootPath, RootTree, Workspace, WorkspaceKind};
 use crate::scrub::{self, Asked, BuildHost, DescribedPaths, ScrubbedTree};
 use crate::{container, disk, format, host};
+pub use prepared::Prepared;
 
 /// Where a build works and what it may use, beside the plan.
 #[derive(Clone, Debug)]
@@ -42,36 +47,122 @@ pub struct Order {
 
 /// Builds everything that `plan` asks for. Runs as PID 1 of its own namespaces (`host::namespace::isolated`).
 pub fn cast(plan: &Plan, order: &Order, reporter: &Reporter) -> Result<()> {
+    in_workspace(order, reporter, |workspace| {
+        let mut supplies = Supplies::resolve(plan, order, workspace, reporter)?;
+        let tree = workspace.tree()?;
+        let described = grow(plan, &mut supplies, &tree, reporter)?;
+        finish(plan, order, workspace, &supplies, tree, described, reporter)
+    })
+}
+
+/// KIWI's `system prepare`: the tree as it is before its image is made, copied to `root`, which must not exist.
+pub fn prepare(plan: &Plan, order: &Order, root: &Path, reporter: &Reporter) -> Result<Prepared> {
+    in_workspace(order, reporter, |workspace| {
+        let mut supplies = Supplies::resolve(plan, order, workspace, reporter)?;
+        let tree = workspace.tree()?;
+        let described = grow(plan, &mut supplies, &tree, reporter)?;
+        host::namespace::kill_everything_else()?;
+        drop(tree);
+        workspace.keep(root, reporter)?;
+        Ok(Prepared { packages: supplies.packages, epoch: supplies.epoch, described })
+    })
+}
+
+/// KIWI's `system create`: an image of a copy of the tree in `root`; the tree itself stays as it is.
+pub fn create(plan: &Plan, order: &Order, root: &Path, prepared: Prepared, reporter: &Reporter) -> Result<()> {
+    in_workspace(order, reporter, |workspace| {
+        workspace.fill_from(root, reporter)?;
+        let apt = open_apt(plan, order, workspace)?;
+        let supplies = Supplies { apt, packages: prepared.packages, epoch: prepared.epoch };
+        finish(plan, order, workspace, &supplies, workspace.tree()?, prepared.described, reporter)
+    })
+}
+
+/// Does `work` in a workspace of its own and clears it away, whatever came of it.
+fn in_workspace<T>(order: &Order, reporter: &Reporter, work: impl FnOnce(&Workspace) -> Result<T>) -> Result<T> {
     let workspace = Workspace::create(&order.work_dir, order.workspace, reporter)?;
-    let done = fill(plan, order, &workspace, reporter).map_err(|error| workspace.explain(error));
+    let done = work(&workspace).map_err(|error| workspace.explain(error));
     let kept = order.keep_root.as_ref().map_or(Ok(()), |folder| workspace.keep(folder, reporter));
     // A failed build is cleaned up too, but the first failure is the one that is told.
     let closed = workspace.close();
-    done.and(kept).and(closed)
+    let done = done?;
+    kept.and(closed).map(|()| done)
 }
 
-/// From an empty workspace to the files of the release.
-fn fill(plan: &Plan, order: &Order, workspace: &Workspace, reporter: &Reporter) -> Result<()> {
+/// What a tree grows from: the package manager, what it resolved, and the image's date.
+struct Supplies {
+    apt: Apt,
+    packages: PackageSet,
+    epoch: i64,
+}
+
+impl Supplies {
+    fn resolve(plan: &Plan, order: &Order, workspace: &Workspace, reporter: &Reporter) -> Result<Supplies> {
+        let mut apt = open_apt(plan, order, workspace)?;
+        let packages = apt.resolve(reporter)?;
+        let epoch = match plan.epoch {
+            Epoch::Fixed(epoch) => epoch,
+            Epoch::NewestRelease => packages.newest_release,
+        };
+        Ok(Supplies { apt, packages, epoch })
+    }
+}
+
+fn open_apt(plan: &Plan, order: &Order, workspace: &Workspace) -> Result<Apt> {
     let store = PackageStore::open(&order.cache_dir)?;
-    let mut apt = Apt::open(plan, &order.mirrors, &store, workspace.folder())?.unpacker(order.unpacker);
-    let packages = apt.resolve(reporter)?;
-    let epoch = match plan.epoch {
-        Epoch::Fixed(epoch) => epoch,
-        Epoch::NewestRelease => packages.newest_release,
-    };
-    let tree = workspace.tree()?;
-    let described = grow(plan, &mut apt, &packages, &tree, epoch, reporter)?;
+    Ok(Apt::open(plan, &order.mirrors, &store, workspace.folder())?.unpacker(order.unpacker))
+}
+
+/// Programs in the tree: those of packages, and the description's scripts with the network that they may use.
+fn sandboxes(plan: &Plan, tree: &RootTree, epoch: i64) -> (Sandbox, Sandbox) {
+    let sandbox = Sandbox::new(tree.host_path()).env("SOURCE_DATE_EPOCH", epoch.to_string());
+    let scripts = sandbox.clone().network(match plan.root.network {
+        NetworkForScripts::None => Network::None,
+        NetworkForScripts::Host => Network::Host,
+    });
+    (sandbox, scripts)
+}
+
+/// Packages, overlays, accounts and scripts, in KIWI's order: what `system prepare` does.
+fn grow(plan: &Plan, supplies: &mut Supplies, tree: &RootTree, reporter: &Reporter) -> Result<DescribedPaths> {
+    let Supplies { apt, packages, epoch } = supplies;
+    let (sandbox, scripts) = sandboxes(plan, tree, *epoch);
+    let script = |phase| root::run_script(phase, plan, tree, &scripts, reporter);
+
+    apt.install(packages, Phase::Bootstrap, tree, &sandbox, reporter)?;
+    let mut described = root::extract_bootstrap_archives(plan, tree, reporter)?;
+    script(ScriptPhase::PostBootstrap)?;
+    apt.install(packages, Phase::Image, tree, &sandbox, reporter)?;
+    described.extend(root::configure(plan, tree, &sandbox, *epoch, reporter)?);
+    script(ScriptPhase::Config)?;
+    apt.uninstall(packages, tree, &sandbox, reporter)?;
+    apt.delete(tree, reporter)?;
+    Ok(described.into_iter().collect())
+}
+
+/// From a grown tree to the files of the release: what `system create` does.
+fn finish(
+    plan: &Plan,
+    order: &Order,
+    workspace: &Workspace,
+    supplies: &Supplies,
+    tree: RootTree,
+    described: DescribedPaths,
+    reporter: &Reporter,
+) -> Result<()> {
+    let Supplies { apt, packages, epoch } = supplies;
+    complete(plan, apt, packages, &tree, *epoch, reporter)?;
     let asked = Asked { paths: described, passwords: root::passwords(plan), update_stack: plan.update_stack };
     let build_host = BuildHost { workspace: Some(workspace.folder().to_path_buf()), ..order.build_host.clone() };
-    let scrubbed = scrub::scrub(&plan.scrub, tree, &asked, &build_host, epoch, reporter)?;
+    let scrubbed = scrub::scrub(&plan.scrub, tree, &asked, &build_host, *epoch, reporter)?;
     let artifacts = pack(plan, &scrubbed, order, reporter)?;
-    let installed = installed(&scrubbed, &packages)?;
+    let installed = installed(&scrubbed, packages)?;
     let step = reporter.step("release");
     let manifest = Manifest::new(Parts {
         plan,
-        epoch,
+        epoch: *epoch,
         description: order.description.clone(),
-        packages: &packages,
+        packages,
         installed,
         actions: scrubbed.actions(),
         warnings: &reporter.warnings(),
@@ -82,30 +173,17 @@ fn fill(plan: &Plan, order: &Order, workspace: &Workspace, reporter: &Reporter) 
     Ok(())
 }
 
-/// Packages, overlays, accounts, scripts and boot files, in KIWI's order.
-fn grow(
+/// The last scripts, boot files, and no package manager where none is wanted.
+fn complete(
     plan: &Plan,
-    apt: &mut Apt,
+    apt: &Apt,
     packages: &PackageSet,
     tree: &RootTree,
     epoch: i64,
     reporter: &Reporter,
-) -> Result<DescribedPaths> {
-    let sandbox = Sandbox::new(tree.host_path()).env("SOURCE_DATE_EPOCH", epoch.to_string());
-    let scripts = sandbox.clone().network(match plan.root.network {
-        NetworkForScripts::None => Network::None,
-        NetworkForScripts::Host => Network::Host,
-    });
+) -> Result<()> {
+    let (sandbox, scripts) = sandboxes(plan, tree, epoch);
     let script = |phase| root::run_script(phase, plan, tree, &scripts, reporter);
-
-    apt.install(packages, Phase::Bootstrap, tree, &sandbox, reporter)?;
-    let mut described = root::extract_bootstrap_archives(plan, tree, reporter)?;
-    script(ScriptPhase::PostBootstrap)?;
-    apt.install(packages, Phase::Image, tree, &sandbox, reporter)?;
-    described.extend(root::configure(plan, tree, &sandbox, epoch, reporter)?);
-    script(ScriptPhase::Config)?;
-    apt.uninstall(packages, tree, &sandbox, reporter)?;
-    apt.delete(tree, reporter)?;
     script(ScriptPhase::Images)?;
     if let Output::Disk(plan_of_disk) = &plan.output {
         disk::boot::prepare(plan_of_disk, epoch, tree, &sandbox, reporter)?;
@@ -113,8 +191,7 @@ fn grow(
     }
     apt.finish(packages, tree, &sandbox, reporter)?;
     root::remove_surroundings(tree)?;
-    host::namespace::kill_everything_else()?;
-    Ok(described.into_iter().collect())
+    host::namespace::kill_everything_else()
 }
 
 /// From the scrubbed tree to the files that are shipped.

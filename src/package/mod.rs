@@ -27,7 +27,7 @@ pub mod update_stack;
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
 use crate::plan::Signed;
@@ -36,7 +36,7 @@ pub use dpkg::{Phase, Unpacker};
 pub use mirror::Mirrors;
 
 /// What was resolved: pinned and verified, in the order in which the manager installs it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PackageSet {
     /// Packages in installation order.
     pub packages: Vec<Package>,
@@ -47,7 +47,7 @@ pub struct PackageSet {
 }
 
 /// One package archive.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Package {
     /// Binary package name.
     pub name: String,
@@ -81,7 +81,7 @@ pub struct Package {
 }
 
 /// A repository's signed (or not) table of contents.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReleaseFile {
     /// Alias of the repository.
     pub repository: String,

@@ -18,7 +18,7 @@ pub mod variables;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
 use crate::error::Place;
@@ -181,7 +181,7 @@ impl std::fmt::Debug for Repository {
 }
 
 /// Whether a repository's metadata must carry a good signature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Signed {
     /// An unsigned or badly signed Release file is refused.

@@ -126,11 +126,22 @@ impl Workspace {
         error
     }
 
+    /// Fills the empty tree with a copy of the one in `folder`, which stays as it is.
+    pub fn fill_from(&self, folder: &Path, reporter: &Reporter) -> Result<()> {
+        // `/.`: what is in the folder, and its own mode and time.
+        let copy = Program::new("cp").args(["--archive", "--sparse=auto", "--one-file-system", "--"]);
+        let copied = copy.arg(folder.join(".")).arg(self.tree_path()).run(reporter);
+        copied.map(drop).map_err(|error| error.within(format!("copy the tree in {}", folder.display())))
+    }
+
     /// Copies the tree as it is to `folder`, for a person to look at. 73 where something is there already.
     pub fn keep(&self, folder: &Path, reporter: &Reporter) -> Result<()> {
         let what = || format!("keep the tree in {}", folder.display());
         if file::exists(folder) {
             return Err(Error::cannot(Exit::CannotCreate, what()).because("it exists already"));
+        }
+        if let Some(parent) = folder.parent() {
+            file::create_folders(parent)?;
         }
         let copy = Program::new("cp").args(["--archive", "--sparse=auto", "--one-file-system", "--"]);
         copy.arg(self.tree_path())
