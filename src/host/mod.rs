@@ -10,6 +10,7 @@ pub mod lock;
 pub mod loop_device;
 pub mod mount;
 pub mod namespace;
+mod new_root;
 pub mod program;
 pub mod rooted;
 pub mod running;

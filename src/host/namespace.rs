@@ -14,7 +14,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
-use rustix::mount::{MountFlags, MountPropagationFlags};
+use rustix::mount::MountFlags;
 use rustix::pipe::PipeFlags;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
@@ -163,8 +163,7 @@ fn enter(parent_lives: &OwnedFd, mask: &SigSet) -> Result<()> {
     let namespaces = UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
     // SAFETY: no descriptor table is unshared.
     unsafe { rustix::thread::unshare_unsafe(namespaces) }.map_err(refused)?;
-    let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
-    rustix::mount::mount_change("/", private).or_cannot(|| "make the build's mounts private")?;
+    super::new_root::private().or_cannot(|| "make the build's mounts private")?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     rustix::mount::mount("proc", "/proc", "proc", flags, None).or_cannot(|| "mount the build's own /proc")?;
     rustix::system::sethostname(HOST_NAME.as_bytes()).or_cannot(|| "set the build's host name")?;
