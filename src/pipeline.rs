@@ -15,7 +15,7 @@ use crate::host::sandbox::{Network, Sandbox};
 use crate::package::{self, Apt, Mirrors, PackageSet, Phase, Unpacker, database};
 use crate::plan::{Epoch, FormatChoice, NetworkForScripts, Output, Plan, ScriptPhase};
 use crate::release::manifest::{DescriptionDigest, Manifest, PackageRecord, Parts};
-use crate::release::{Artifact, licence};
+use crate::release::{Artifact, changes, licence, verified};
 use crate::report::Reporter;
 use crate::root::{self, RootPath, RootTree, Workspace, WorkspaceKind};
 use crate::scrub::{self, Asked, BuildHost, DescribedPaths, ScrubbedTree};
@@ -43,6 +43,19 @@ pub struct Order {
     pub build_host: BuildHost,
     /// Digests of the description.
     pub description: DescriptionDigest,
+    /// What is written about the image beside the manifest.
+    pub reports: Reports,
+}
+
+/// Texts about an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reports {
+    /// The manifest says it all.
+    Manifest,
+    /// KIWI's `.verified`, too.
+    Verified,
+    /// KIWI's `.verified` and `.changes`, too.
+    VerifiedAndChanges,
 }
 
 /// Builds everything that `plan` asks for. Runs as PID 1 of its own namespaces (`host::namespace::isolated`).
@@ -169,7 +182,20 @@ fn finish(
         artifacts,
     });
     manifest.write(&order.folder, &plan.image.stem())?;
+    report(order, &plan.image.stem(), scrubbed.tree())?;
     step.finish("manifest, packages, sha256");
+    Ok(())
+}
+
+/// What KIWI writes about an image, for those who ask for it.
+fn report(order: &Order, stem: &str, tree: &RootTree) -> Result<()> {
+    let write = |end: &str, text: &[u8]| host::file::write(&order.folder.join(format!("{stem}.{end}")), text);
+    if order.reports != Reports::Manifest {
+        write("verified", verified::text(tree)?.as_bytes())?;
+    }
+    if order.reports == Reports::VerifiedAndChanges {
+        write("changes", &changes::text(tree)?)?;
+    }
     Ok(())
 }
 

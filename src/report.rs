@@ -41,16 +41,87 @@ struct Shared {
 struct State {
     events: Option<File>,
     log: Option<(PathBuf, File)>,
+    kiwi: Option<KiwiLog>,
     warnings: Vec<Warning>,
     clock: fn() -> Duration,
+}
+
+/// A log in the form of KIWI's: `[ INFO    ]: HH:MM:SS | text`, in UTC. Errors go to stderr, the rest to stdout.
+pub struct KiwiLog {
+    /// Lines below this level are left out.
+    pub least: Level,
+    /// Whether levels are coloured.
+    pub colour: Colouring,
+    /// Files and sockets that get every line, too.
+    pub copies: Vec<Box<dyn Write + Send>>,
+}
+
+/// How much a line of KIWI's log matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Lines of programs.
+    Debug,
+    /// Steps.
+    Info,
+    /// What should be known.
+    Warning,
+    /// What ended the build.
+    Error,
+}
+
+/// `--color-output`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colouring {
+    /// Plain text.
+    Off,
+    /// Escape sequences of ECMA-48 around each line.
+    On,
+}
+
+impl KiwiLog {
+    fn write(&mut self, level: Level, text: &str, since_1970: Duration) {
+        if level < self.least {
+            return;
+        }
+        let (name, colour) = match level {
+            Level::Debug => ("DEBUG", "0"),
+            Level::Info => ("INFO", "1;32"),
+            Level::Warning => ("WARNING", "1;33"),
+            Level::Error => ("ERROR", "1;31"),
+        };
+        let seconds = since_1970.as_secs() % 86_400;
+        let time = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+        for line in text.lines() {
+            let line = format!("[ {name:<8}]: {time} | {line}");
+            for copy in &mut self.copies {
+                let _ = writeln!(copy, "{line}");
+            }
+            let line = match self.colour {
+                Colouring::Off => line,
+                Colouring::On => format!("\x1b[{colour}m{line}\x1b[0m"),
+            };
+            // Who stopped reading does not stop the build.
+            let _ = match level {
+                Level::Error => writeln!(io::stderr(), "{line}"),
+                _ => writeln!(io::stdout(), "{line}").and_then(|()| io::stdout().flush()),
+            };
+        }
+    }
 }
 
 impl Reporter {
     /// `events` receives JSON lines; `clock` gives the time since 1970 for their `ts`.
     pub fn new(verbosity: Verbosity, events: Option<File>, clock: fn() -> Duration) -> Reporter {
         let bars = verbosity == Verbosity::Steps && io::stderr().is_terminal();
-        let state = State { events, log: None, warnings: Vec::new(), clock };
+        let state = State { events, log: None, kiwi: None, warnings: Vec::new(), clock };
         Reporter { shared: Arc::new(Shared { verbosity, bars, started: Instant::now(), state: Mutex::new(state) }) }
+    }
+
+    /// A reporter that speaks as KIWI does.
+    pub fn kiwi(log: KiwiLog, events: Option<File>, clock: fn() -> Duration) -> Reporter {
+        let reporter = Reporter::new(Verbosity::Quiet, events, clock);
+        reporter.state().kiwi = Some(log);
+        reporter
     }
 
     /// A reporter that shows nothing, for tests and library users.
@@ -74,11 +145,21 @@ impl Reporter {
 
     /// One line for the log; a write error of the log never fails a build.
     pub fn log_line(&self, line: &str) {
-        if let Some((_, file)) = &mut self.state().log {
-            let _ = writeln!(file, "{line}");
-        }
+        self.keep(Level::Debug, line);
         if self.shared.verbosity == Verbosity::Everything {
             let _ = writeln!(io::stderr(), "{line}");
+        }
+    }
+
+    /// Lines for the log file, and for KIWI's log at this level.
+    fn keep(&self, level: Level, text: &str) {
+        let mut state = self.state();
+        let now = (state.clock)();
+        if let Some((_, file)) = &mut state.log {
+            let _ = writeln!(file, "{text}");
+        }
+        if let Some(kiwi) = &mut state.kiwi {
+            kiwi.write(level, text, now);
         }
     }
 
@@ -89,8 +170,8 @@ impl Reporter {
         }
         let place = warning.place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
         let line = format!("warning: {}{place}", warning.text);
-        self.log_line(&line);
-        if self.shared.verbosity == Verbosity::Steps {
+        self.keep(Level::Warning, &line);
+        if self.shared.verbosity != Verbosity::Quiet {
             let _ = writeln!(io::stderr(), "{line}");
         }
         self.event(json!({"event": "warning", "text": warning.text, "place": warning.place}));
@@ -115,14 +196,14 @@ impl Reporter {
         } else {
             None
         };
-        let inner = StepState { done: 0, total: 0, bytes: 0, last_event: Instant::now(), finished: false };
+        let inner = StepState { done: 0, total: 0, bytes: 0, cache: None, last_event: Instant::now(), finished: false };
         Step { reporter: self.clone(), name, started: Instant::now(), bar, state: Mutex::new(inner) }
     }
 
     /// A line for the person, outside any step (`done in 15.8 s: ...`).
     pub fn say(&self, line: &str) {
-        self.log_line(line);
-        if self.shared.verbosity == Verbosity::Steps {
+        self.keep(Level::Info, line);
+        if self.shared.verbosity != Verbosity::Quiet {
             let _ = writeln!(io::stderr(), "{line}");
         }
     }
@@ -134,7 +215,7 @@ impl Reporter {
 
     /// The last record: a failure.
     pub fn failed(&self, step: Option<&str>, error: &Error) {
-        self.log_line(&error.text());
+        self.keep(Level::Error, &error.text());
         self.event(json!({"step": step, "event": "failed", "error": {
             "code": error.exit().code(), "what": error.what(), "cause": error.causes(), "hint": error.hint_text()}}));
     }
@@ -194,6 +275,7 @@ struct StepState {
     done: u64,
     total: u64,
     bytes: u64,
+    cache: Option<(u64, u64)>,
     last_event: Instant,
     finished: bool,
 }
@@ -227,7 +309,8 @@ impl Step {
         }
         if state.last_event.elapsed() >= Duration::from_millis(200) {
             state.last_event = Instant::now();
-            let event = json!({"step": self.name, "event": "progress",
+            let percent = (state.done * 100).checked_div(state.total).map(|percent| percent.min(100));
+            let event = json!({"step": self.name, "event": "progress", "pct": percent,
                 "done": state.done, "total": state.total, "bytes": state.bytes});
             drop(state);
             self.reporter.event(event);
@@ -239,6 +322,11 @@ impl Step {
         if let Some(bar) = &self.bar {
             bar.set_message(text.chars().filter(|char| !char.is_control()).take(60).collect::<String>());
         }
+    }
+
+    /// How many items the cache had, and how many had to be made or fetched.
+    pub fn cache(&self, hits: u64, misses: u64) {
+        self.state().cache = Some((hits, misses));
     }
 
     /// The reporter that the step belongs to.
@@ -261,8 +349,12 @@ impl Step {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        self.reporter.event(json!({"step": self.name, "event": event, "summary": summary,
-            "seconds": (seconds * 1000.0).round() / 1000.0, "done": state.done, "bytes": state.bytes}));
+        let mut record = json!({"step": self.name, "event": event, "summary": summary,
+            "seconds": (seconds * 1000.0).round() / 1000.0, "done": state.done, "bytes": state.bytes});
+        if let (Some((hits, misses)), Some(record)) = (state.cache, record.as_object_mut()) {
+            record.insert("cache".into(), json!({"hits": hits, "misses": misses}));
+        }
+        self.reporter.event(record);
         if event == "finished" {
             let line = format!("{:>14}  {summary:<56} {seconds:>6.1}s", self.name);
             self.reporter.say(&line);

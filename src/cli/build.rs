@@ -13,7 +13,7 @@ use crate::description::Colour;
 use crate::error::{Error, Exit, Result};
 use crate::host::{self, file};
 use crate::package::{Mirrors, Unpacker};
-use crate::pipeline::{self, Order};
+use crate::pipeline::{self, Order, Reports};
 use crate::plan::{ContainerArchive, Output, Plan};
 use crate::release::Staging;
 use crate::release::manifest::digest_description;
@@ -76,6 +76,7 @@ fn order(arguments: &BuildArguments, plan: &Plan, staging: &Staging) -> Result<O
         keep_root: arguments.keep_root.then(|| staging.folder().join(format!("{}.root", plan.image.name))),
         build_host: BuildHost::this_machine(&work_dir, since_1970().as_secs() as i64),
         description: digest_description(&plan.description_file, &plan.description_dir, &plan.inputs())?,
+        reports: Reports::Manifest,
         work_dir,
     })
 }
@@ -118,7 +119,10 @@ impl Build<'_> {
     }
 
     fn reporter(&self) -> Result<Reporter> {
-        let events = self.arguments.events.as_deref().map(file::create).transpose()?;
+        let events = match (&self.arguments.events, self.arguments.status_fd) {
+            (Some(path), _) => Some(file::create(path)?),
+            (None, number) => number.map(file::from_descriptor).transpose()?,
+        };
         let reporter = Reporter::new(self.arguments.verbosity(), events, since_1970);
         let log = file::create(&self.order.folder.join(self.log))?;
         reporter.log_to(&self.log_of_failure(), log);
@@ -160,7 +164,7 @@ fn print(error: &Error) -> u8 {
 }
 
 #[allow(clippy::disallowed_methods)] // Time for the events' stamps enters here; nothing of it reaches the image.
-fn since_1970() -> Duration {
+pub(super) fn since_1970() -> Duration {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }
 
@@ -171,8 +175,12 @@ fn finished(arguments: &BuildArguments, plan: &Plan, target: &Path, manifest: &[
     let artifacts = manifest["artifacts"].take();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
     let path = |artifact: &Value| target.join(text(&artifact["name"]));
-    if let Some(events) = &arguments.events {
-        let reporter = Reporter::new(Verbosity::Quiet, Some(file::append(events)?), since_1970);
+    let events = match (&arguments.events, arguments.status_fd) {
+        (Some(path), _) => Some(file::append(path)?),
+        (None, number) => number.map(file::from_descriptor).transpose()?,
+    };
+    if let Some(events) = events {
+        let reporter = Reporter::new(Verbosity::Quiet, Some(events), since_1970);
         let list: Vec<Value> = artifacts
             .as_array()
             .into_iter()

@@ -6,9 +6,11 @@ pub mod audit;
 pub mod boot;
 pub mod build;
 pub mod check;
+pub mod kiwi;
 pub mod manual;
 pub mod plan;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -42,6 +44,8 @@ Look at a description
 Build
   build       Cast the image into a folder that appears whole or not at all
 
+  kiwi        Do what KIWI's command line says
+
 Check the result
   boot        Start a disk in QEMU and wait for a text on its console
   audit       Read an artifact back and report what a golden image must not carry
@@ -74,6 +78,16 @@ pub enum Command {
         after_help = "Examples:\n  ingot build descriptions/debian-minimal --target-dir out\n  SOURCE_DATE_EPOCH=1700000000 ingot build image/ --profile Container --target-dir out --mirror debian=file:///srv/debian"
     )]
     Build(Box<BuildArguments>),
+    /// Do what KIWI's command line says, as when called `kiwi`, `kiwi-ng` or `kiwi-ng-3`
+    #[command(
+        disable_help_flag = true,
+        after_help = "Examples:\n  ingot kiwi system build --description image/ --target-dir out\n  ingot kiwi result bundle --target-dir out --id Build1.1 --bundle-dir bundle"
+    )]
+    Kiwi {
+        /// KIWI's own options and commands: `ingot kiwi --help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+        arguments: Vec<OsString>,
+    },
     /// Start a disk in QEMU and wait for a text on its serial console; interactive without --expect
     #[command(
         after_help = "Examples:\n  ingot boot out/debian-minimal.x86_64-1.0.0.qcow2 --expect login:\n  ingot boot disk.raw --firmware uefi"
@@ -143,6 +157,7 @@ impl Selection {
                 true => NetworkForScripts::Host,
                 false => NetworkForScripts::None,
             },
+            environment: BTreeMap::new(),
         }
     }
 }
@@ -214,6 +229,9 @@ pub struct BuildArguments {
     /// Write what happens to FILE as JSON lines
     #[arg(long, value_name = "FILE")]
     pub events: Option<PathBuf>,
+    /// Write the same to a descriptor that is open, for a program that watches
+    #[arg(long, value_name = "NUMBER", conflicts_with = "events")]
+    pub status_fd: Option<i32>,
     /// Show errors only
     #[arg(short, long)]
     pub quiet: bool,
@@ -321,8 +339,12 @@ pub struct AuditArguments {
     pub json: bool,
 }
 
-/// Parses argv. `Err` holds the exit code when there is nothing more to do: help and version are 0, mistakes 64.
+/// Parses argv; what KIWI's names are called with is parsed by [`kiwi`]. `Err` holds the exit code when there is nothing more to do: help and version are 0, mistakes 64.
 pub fn parse(argv: impl IntoIterator<Item = OsString>) -> std::result::Result<CommandLine, u8> {
+    let argv: Vec<OsString> = argv.into_iter().collect();
+    if argv.first().is_some_and(|name| kiwi::is_name(name)) {
+        return Ok(CommandLine { command: Command::Kiwi { arguments: argv[1..].to_vec() } });
+    }
     CommandLine::try_parse_from(argv).map_err(|error| {
         let _ = error.print();
         if error.use_stderr() { Exit::Usage.code() } else { 0 }
@@ -333,6 +355,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> std::result::Result<Co
 pub fn run(line: CommandLine) -> u8 {
     let done: Result<u8> = match line.command {
         Command::Build(arguments) => build::run(*arguments, colour()),
+        Command::Kiwi { arguments } => return kiwi::run(&arguments, colour()),
         Command::Completions { shell } => manual::completions(shell),
         Command::Manual { folder } => manual::write(&folder),
         Command::Boot(arguments) => boot::run(&arguments),

@@ -157,6 +157,23 @@ impl Type {
         self.get(name)?.parse().ok()
     }
 
+    /// Sets an attribute as if the author had written it: checked against the schema.
+    pub fn set_attribute(&mut self, name: Spanned<String>, value: Spanned<String>) -> Result<(), Problem> {
+        let node = &mut self.node;
+        node.attributes.retain(|attribute| *attribute.name != *name);
+        node.attributes.push(xml::Attribute { name, value });
+        let mut problems = Problems::new();
+        validate::validate_attributes(node, &mut problems);
+        if let Some(problem) = problems.iter().next() {
+            return Err(problem.clone());
+        }
+        if let Some(image) = self.node.attribute("image") {
+            self.image = image.value.clone();
+        }
+        self.asides = read::asides_of(&self.node);
+        Ok(())
+    }
+
     /// A child element.
     pub fn child<'a>(&'a self, name: &'a str) -> Option<&'a xml::Node> {
         self.node.children(name).next()
@@ -347,6 +364,13 @@ pub fn load(path: &Path) -> Result<Description, Problems> {
     problems.or(())?;
     let description = read::description(&image, &source, &folder)?;
     Ok(Description { included, ..description })
+}
+
+/// The description's text as it is understood: included files in their places, in the words of the newest schema.
+pub fn converted(path: &Path) -> Result<String, Problems> {
+    let (file, source) = lookup::read(path)?;
+    let (image, _) = include::expand(&source, &lookup::folder_of(&file))?;
+    Ok(format!("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n{}", xml::text(&image)))
 }
 
 /// XSD's booleans: `true` and `1` are true. The schema was checked before.

@@ -133,13 +133,11 @@ fn profile(node: &Node) -> Result<Profile, Problem> {
 fn preferences(node: &Node) -> Result<Preferences, Problem> {
     let text = |name: &str| node.children(name).next().map(Node::trimmed);
     let types = node.children("type").map(|node| {
-        let mut asides = Vec::new();
-        collect(node, &[], &architectures(node), &mut asides);
         Ok(Type {
             node: node.clone(),
             image: attribute(node, "image")?,
             primary: boolean(node, "primary").unwrap_or(false),
-            asides,
+            asides: asides_of(node),
         })
     });
     let types = types.collect::<Result<_, Problem>>()?;
@@ -157,6 +155,13 @@ fn preferences(node: &Node) -> Result<Preferences, Problem> {
         types,
         asides,
     })
+}
+
+/// What is not honoured in an element.
+pub(super) fn asides_of(node: &Node) -> Vec<Aside> {
+    let mut asides = Vec::new();
+    collect(node, &[], &architectures(node), &mut asides);
+    asides
 }
 
 fn users(node: &Node) -> Result<Users, Problem> {

@@ -21,6 +21,14 @@ pub fn validate(image: &Node, problems: &mut Problems) {
     }
 }
 
+/// Checks the attributes of one element, whatever is inside.
+pub(super) fn validate_attributes(node: &Node, problems: &mut Problems) {
+    let image_type = node.attribute("image").map(|attribute| attribute.value.to_string());
+    if let Some(element) = schema::find(&node.name) {
+        Check { problems, image_type }.attributes(node, element);
+    }
+}
+
 struct Check<'a> {
     problems: &'a mut Problems,
     /// `<type image>` around the element.
@@ -33,6 +41,19 @@ impl Check<'_> {
         if element.name == "type" {
             self.image_type = node.attribute("image").map(|attribute| attribute.value.to_string());
         }
+        self.attributes(node, element);
+        match element.content {
+            Content::Elements => {
+                self.no_text(node, element);
+                self.children(node, element);
+            }
+            Content::Text(value) => self.text(node, element, value),
+            Content::Foreign => self.extension(node),
+        }
+        self.image_type = outer;
+    }
+
+    fn attributes(&mut self, node: &Node, element: &'static Element) {
         for attribute in &node.attributes {
             self.attribute(element, &attribute.name, &attribute.name.span);
             if let Some(row) = element.attribute(&attribute.name) {
@@ -45,15 +66,6 @@ impl Check<'_> {
                 self.problems.add(problem.at(&node.name.span));
             }
         }
-        match element.content {
-            Content::Elements => {
-                self.no_text(node, element);
-                self.children(node, element);
-            }
-            Content::Text(value) => self.text(node, element, value),
-            Content::Foreign => self.extension(node),
-        }
-        self.image_type = outer;
     }
 
     fn attribute(&mut self, element: &'static Element, name: &str, span: &Span) {

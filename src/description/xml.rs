@@ -65,6 +65,32 @@ impl Node {
     }
 }
 
+/// An element and all in it as XML, indented by two blanks, with a newline at the end.
+pub fn text(node: &Node) -> String {
+    let mut text = String::new();
+    write(node, 0, &mut text);
+    text
+}
+
+fn write(node: &Node, depth: usize, text: &mut String) {
+    let escaped =
+        |part: &str| part.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
+    let indent = "  ".repeat(depth);
+    text.push_str(&format!("{indent}<{}", node.name.value));
+    for attribute in &node.attributes {
+        text.push_str(&format!(" {}=\"{}\"", attribute.name.value, escaped(&attribute.value)));
+    }
+    let content = node.text.trim();
+    match (content.is_empty(), node.children.is_empty()) {
+        (true, true) => return text.push_str("/>\n"),
+        (false, true) => return text.push_str(&format!(">{}</{}>\n", escaped(content), node.name.value)),
+        (true, false) => text.push_str(">\n"),
+        (false, false) => text.push_str(&format!(">{}\n", escaped(content))),
+    }
+    node.children.iter().for_each(|child| write(child, depth + 1, text));
+    text.push_str(&format!("{indent}</{}>\n", node.name.value));
+}
+
 /// Reads one document.
 pub fn parse(source: &Arc<Source>) -> Result<Node, Problem> {
     Parser { source, open: Vec::new(), root: None, elements: 0 }.run()

@@ -316,3 +316,23 @@ pub fn anonymous(folder: &Path) -> Result<File> {
 pub fn append(path: &Path) -> Result<File> {
     File::options().append(true).open(path).or_cannot(|| format!("open {}", path.display()))
 }
+/// A second descriptor of one that whoever started this process left open; programs that this process starts get
+/// neither. 64 where nothing is open under that number.
+pub fn from_descriptor(number: i32) -> Result<File> {
+    let cannot = || Error::cannot(Exit::Usage, format!("write to descriptor {number}"));
+    if number < 0 {
+        return Err(cannot().because("a descriptor's number is not negative"));
+    }
+    // SAFETY: only used in this call, to ask the kernel; a number that is not open is an error of it (fcntl(2)).
+    let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
+    let copy = rustix::io::fcntl_dupfd_cloexec(borrowed, 3).map_err(|error| {
+        cannot().because(std::io::Error::from(error)).hint("open it first: `ingot ... 3>events.json`")
+    })?;
+    let _ = rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC);
+    Ok(File::from(copy))
+}
+
+/// A stream to a unix socket that somebody listens on.
+pub fn connect(socket: &Path) -> Result<std::os::unix::net::UnixStream> {
+    std::os::unix::net::UnixStream::connect(socket).or_cannot(|| format!("connect to {}", socket.display()))
+}

@@ -123,6 +123,7 @@ impl Apt {
         let (archives, fetched) = fetch::fetch(&chosen, &self.sources, &self.store, &transport, &step)?;
         let size: Bytes = chosen.iter().map(|archive| archive.size).sum();
         let (count, stored, downloaded) = (chosen.len(), fetched.stored, fetched.downloaded);
+        step.cache(stored as u64, downloaded as u64);
         step.finish(&format!("{count} packages, {size}: {stored} from the store, {downloaded} downloaded"));
 
         let mut packages = Vec::new();

@@ -9,6 +9,7 @@ pub mod disk;
 pub mod identity;
 pub mod layout;
 mod make;
+pub mod overrides;
 pub mod request;
 pub mod rootfs;
 pub mod selection;
@@ -25,9 +26,10 @@ use crate::error::Place;
 pub use crate::error::Warning;
 pub use identity::{Seed, Uuid};
 pub use make::make;
+pub use overrides::Overrides;
 
 /// What the user chose on the command line, beside the description itself.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Choices {
     /// `--profile`, in the order given; empty: those with `import="true"`.
     pub profiles: Vec<String>,
@@ -43,6 +45,8 @@ pub struct Choices {
     pub scrub_except: Vec<String>,
     /// `--network-for-scripts`.
     pub network_for_scripts: NetworkForScripts,
+    /// KIWI's `--setenv`: names and values in the environment of scripts.
+    pub environment: BTreeMap<String, String>,
 }
 
 /// The whole of a build, decided.
@@ -263,7 +267,7 @@ pub enum Essential {
 }
 
 /// The package manager and everything that exists only to serve it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UpdateStack {
     /// A normal system with working, signed sources.
@@ -273,7 +277,7 @@ pub enum UpdateStack {
 }
 
 /// Whether scripts of the description reach a network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NetworkForScripts {
     /// An empty network namespace with a loopback device.
@@ -306,6 +310,9 @@ pub struct RootPlan {
     pub scripts: Vec<Script>,
     /// The variables of `/.profile`, which are also the scripts' environment.
     pub variables: BTreeMap<String, String>,
+    /// Environment of scripts beside the variables: what the command line sets.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
     /// Network for scripts.
     pub network: NetworkForScripts,
 }

@@ -58,6 +58,7 @@ pub fn plan(
         files,
         scripts: scripts(description, kind, problems),
         variables: BTreeMap::new(),
+        environment: choices.environment.clone(),
         network: choices.network_for_scripts,
     }
 }

@@ -4,10 +4,15 @@
 //! a half-written file there, never touches an earlier result before the new one is complete.
 
 pub mod artifact;
+pub mod bundle;
+pub mod changes;
 pub mod hash;
+pub mod kiwi_result;
 pub mod licence;
 pub mod manifest;
 mod staging;
+pub mod verified;
+pub mod xz;
 
 pub use artifact::{Artifact, ArtifactWriter};
 pub use manifest::Manifest;

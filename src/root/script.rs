@@ -39,7 +39,7 @@ pub fn run_script(
         NetworkForScripts::None => Network::None,
         NetworkForScripts::Host => Network::Host,
     });
-    for (variable, value) in &plan.root.variables {
+    for (variable, value) in plan.root.variables.iter().chain(&plan.root.environment) {
         sandbox = sandbox.env(variable, value);
     }
     let executable = tree.entry(&RootPath::new(&path))?.is_some_and(|entry| entry.mode & 0o111 != 0);

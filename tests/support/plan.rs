@@ -77,6 +77,7 @@ pub fn plan(repositories: Vec<Repository>, packages: &[&str]) -> Plan {
             files: Vec::new(),
             scripts: Vec::new(),
             variables: Default::default(),
+            environment: std::collections::BTreeMap::new(),
             network: NetworkForScripts::None,
         },
         scrub: ScrubPlan { preset: ScrubPreset::None, except: Vec::new() },

@@ -25,7 +25,7 @@ pub(super) const ELEMENTS: &[Element] = &[element("type", &["preferences"]).ofte
 const ATTRIBUTES: [Attribute; 97] = [
     attribute("image", Value::OneOf(&IMAGES)).mandatory(),
     attribute("primary", Value::Boolean),
-    attribute("bundle_format", Value::Text).ignored("results keep KIWI's default names"),
+    attribute("bundle_format", Value::Text).ignored("only `kiwi result bundle` names its files by it"),
     attribute("volid", Value::ShortName).only(OEM_ISO).ignored(NO_INSTALL_MEDIA),
     attribute("application_id", Value::VolumeText).only(OEM_ISO).ignored(NO_INSTALL_MEDIA),
     attribute("publisher", Value::VolumeText).only(&["iso"]).ignored(NO_LIVE),

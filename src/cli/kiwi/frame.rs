@@ -1,0 +1,192 @@
+//! What all of KIWI's commands share: settings, the log, folders, the build's namespaces, the last line.
+//!
+//! In: global options. Out: [`Frame`], in which a command runs. Never knows what a command does.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::arguments::Globals;
+use super::settings::Settings;
+use crate::cli::build::since_1970;
+use crate::description::Colour;
+use crate::error::{Error, Exit, Result, Warning};
+use crate::host::{self, file};
+use crate::package::{Mirrors, Unpacker};
+use crate::pipeline::{Order, Reports};
+use crate::plan::Plan;
+use crate::release::manifest::digest_description;
+use crate::report::{Colouring, KiwiLog, Level, Reporter};
+use crate::root::{Workspace, WorkspaceKind};
+use crate::scrub::BuildHost;
+
+/// The surroundings of one command.
+pub struct Frame<'a> {
+    /// Options before the command.
+    pub globals: &'a Globals,
+    /// What `kiwi.yml` says.
+    pub settings: Settings,
+    /// Whether problems are drawn with colours.
+    pub colour: Colour,
+    /// What to warn of before anything else.
+    pub warnings: Vec<Warning>,
+}
+
+/// Where one build works.
+pub struct Places<'a> {
+    /// Where its files are written.
+    pub folder: &'a Path,
+    /// Where its log is written, below `folder` or elsewhere.
+    pub log: PathBuf,
+    /// Where a person finds that log afterwards.
+    pub shown_log: PathBuf,
+    /// Where the tree is kept.
+    pub keep_root: Option<PathBuf>,
+    /// Whether packages are fetched anew.
+    pub cache: CacheUse,
+}
+
+/// `--clear-cache`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheUse {
+    /// What is there is used.
+    Shared,
+    /// A new, empty cache of this build alone: other builds may be using the shared one.
+    OwnAndEmpty,
+}
+
+/// Something failed before there was a log.
+pub fn give_up(error: &Error) -> u8 {
+    let log = KiwiLog { least: Level::Error, colour: Colouring::Off, copies: Vec::new() };
+    let reporter = Reporter::kiwi(log, None, since_1970);
+    tell(&reporter, error)
+}
+
+/// The error, and the last line with it.
+fn tell(reporter: &Reporter, error: &Error) -> u8 {
+    reporter.failed(None, error);
+    let code = error.exit().code();
+    last_line(&json!({"exit": code, "error": {
+        "what": error.what(), "cause": error.causes(), "hint": error.hint_text()}}));
+    code
+}
+
+/// The last line of every command: a farm keeps the end of a log, and maps all failures to one exit code.
+pub fn last_line(outcome: &Value) {
+    let mut out = std::io::stdout().lock();
+    // A reader that has gone away does not change the outcome.
+    let _ = writeln!(out, "INGOT-RESULT: {outcome}").and_then(|()| out.flush());
+}
+
+impl<'a> Frame<'a> {
+    /// Reads the settings.
+    pub fn open(globals: &'a Globals, colour: Colour) -> Result<Frame<'a>> {
+        let is_worker = super::farm::is_worker();
+        let settings = Settings::load(globals.config.as_deref(), globals.home.as_deref(), is_worker)?;
+        let warnings = settings.warnings.clone();
+        Ok(Frame { globals, settings, colour, warnings })
+    }
+
+    /// One more warning.
+    pub fn warn(&mut self, text: String) {
+        self.warnings.push(Warning { text, place: None });
+    }
+
+    /// The log in KIWI's form.
+    pub fn reporter(&self) -> Result<Reporter> {
+        let globals = self.globals;
+        let mut copies: Vec<Box<dyn Write + Send>> = Vec::new();
+        if let Some(path) = globals.logfile.as_ref().filter(|path| *path != Path::new("stdout")) {
+            copies.push(Box::new(file::append(path)?));
+        }
+        if let Some(socket) = &globals.logsocket {
+            copies.push(Box::new(file::connect(socket)?));
+        }
+        let least = match (globals.debug, globals.loglevel) {
+            (true, _) => Level::Debug,
+            (_, Some(0..=10)) => Level::Debug,
+            (_, None | Some(11..=20)) => Level::Info,
+            (_, Some(21..=30)) => Level::Warning,
+            (_, Some(_)) => Level::Error,
+        };
+        let colour = if globals.color_output { Colouring::On } else { Colouring::Off };
+        let events = globals.status_fd.map(file::from_descriptor).transpose()?;
+        let reporter = Reporter::kiwi(KiwiLog { least, colour, copies }, events, since_1970);
+        Ok(reporter)
+    }
+
+    /// Says what went wrong outside of the build's namespaces.
+    pub fn failed(&self, error: &Error) -> u8 {
+        match self.reporter() {
+            Ok(reporter) => tell(&reporter, error),
+            Err(_) => give_up(error),
+        }
+    }
+
+    /// The order for a build.
+    pub fn order(&self, plan: &Plan, places: &Places<'_>) -> Result<Order> {
+        let globals = self.globals;
+        let cache_dir = match (places.cache, globals.shared_cache_dir.as_ref().or(globals.cache_dir.as_ref())) {
+            (CacheUse::OwnAndEmpty, _) => places.folder.join(".cache"),
+            (CacheUse::Shared, Some(folder)) => folder.clone(),
+            (CacheUse::Shared, None) => "/var/cache/ingot".into(),
+        };
+        let cache_dir = file::absolute(&cache_dir)?;
+        file::create_folders(&cache_dir)?;
+        file::check_writable(&cache_dir)?;
+        let work_dir = globals.temp_dir.clone().or(globals.work_dir.clone()).unwrap_or_else(|| "/var/tmp".into());
+        file::create_folders(&work_dir)?;
+        let work_dir = file::canonical(&work_dir)?;
+        file::check_writable(&work_dir)?;
+        let config = globals.home.as_ref().map(|home| home.join(".config/ingot/mirrors.toml"));
+        Ok(Order {
+            folder: places.folder.to_path_buf(),
+            workspace: WorkspaceKind::Loop,
+            unpacker: Unpacker::default(),
+            cache_dir,
+            mirrors: Mirrors::load(&[], config.as_deref())?,
+            keep_root: places.keep_root.clone(),
+            build_host: BuildHost::this_machine(&work_dir, since_1970().as_secs() as i64),
+            description: digest_description(&plan.description_file, &plan.description_dir, &plan.inputs())?,
+            reports: if self.settings.changes { Reports::VerifiedAndChanges } else { Reports::Verified },
+            work_dir,
+        })
+    }
+
+    /// Runs `work` in namespaces of its own; a failure is said there, and its code returned. KIWI needs root, and a
+    /// farm gives it.
+    pub fn isolated(
+        &self,
+        plan: &Plan,
+        order: &Order,
+        places: &Places<'_>,
+        work: impl FnOnce(&Reporter) -> Result<()>,
+    ) -> Result<u8> {
+        if !host::is_root() {
+            return Err(Error::cannot(Exit::Permission, "do what KIWI does").because("KIWI's command line needs root"));
+        }
+        let code = host::namespace::isolated(|| match self.reporter() {
+            Err(error) => give_up(&error),
+            Ok(reporter) => {
+                let done = self.begin(plan, places, &reporter).and_then(|()| work(&reporter));
+                match done {
+                    Ok(()) => 0,
+                    Err(error) => tell(&reporter, &error.log(&places.shown_log)),
+                }
+            }
+        })?;
+        // A second signal kills the build before it can clean up; what it left is unlocked now.
+        Workspace::sweep(&order.work_dir)?;
+        Ok(code)
+    }
+
+    fn begin(&self, plan: &Plan, places: &Places<'_>, reporter: &Reporter) -> Result<()> {
+        reporter.log_to(&places.shown_log, file::create(&places.log)?);
+        let profiles = plan.profiles.join(", ");
+        reporter.say(&format!("Loading XML description: {}", plan.description_file.display()));
+        reporter.say(&format!("--> {} {} {profiles}", plan.image.name, plan.image.version));
+        self.warnings.iter().chain(&plan.warnings).for_each(|warning| reporter.warn(warning.clone()));
+        Ok(())
+    }
+}
