@@ -45,7 +45,8 @@ fn a_program_cannot_mount_open_devices_reach_its_first_process_or_make_namespace
     tree.fails("mknod /tmp/disk b 7 0 && dd if=/tmp/disk of=/dev/null count=1");
     tree.fails("mknod /dev/shm/mem c 1 1 && head -c 1 /dev/shm/mem");
     tree.fails("mknod /dev/mem c 1 1 && head -c 1 /dev/mem");
-    tree.fails("ls /proc/1/root/");
+    assert_eq!(tree.says("ls -A /proc/1 /proc/1/root/"), "/proc/1:\nroot\n\n/proc/1/root/:");
+    assert_eq!(tree.says("ischroot && echo a chroot"), "a chroot");
     tree.fails("cat /proc/1/exe");
     tree.fails("for file in /proc/1/fd/*; do cat $file && exit 0; done; exit 1");
     assert_eq!(tree.says("ls /proc/self/fd"), "0\n1\n2\n3", "3 is the folder that ls reads");

@@ -170,6 +170,7 @@ pub(super) fn enter(order: &Order, points: &MountPoints) -> Result<()> {
     for path in HIDDEN {
         root.hide(path).or_cannot(|| format!("hide {path}"))?;
     }
+    root.close_first_process()?;
     let resolver = points.resolver.iter().map(|target| (Path::new("/etc/resolv.conf"), target.clone()));
     let binds = order.binds.iter().map(|(host, target)| (Path::new(host), RootPath::new(target)));
     for (host, target) in binds.chain(resolver) {
@@ -235,6 +236,19 @@ impl Root {
         }
         self.mount("tmpfs", "/dev/shm", flags | MountFlags::NODEV, "mode=1777")?;
         self.mount("devpts", "/dev/pts", flags, "newinstance,ptmxmode=0666,mode=0620,gid=5")
+    }
+
+    /// Another root for the first process than the program has, as in a chroot: by that ischroot(1) and
+    /// systemd-detect-virt(1) know that no system is running here, and scripts neither restart it nor wait for it.
+    /// What else `/proc/1` would show is a door to the host's files.
+    fn close_first_process(&self) -> Result<()> {
+        self.mount("tmpfs", "/proc/1", QUIET, "mode=555,size=4k")?;
+        let make = || {
+            let folder = self.at("/proc/1")?;
+            rustix::fs::mkdirat(&folder, "root", Mode::from_raw_mode(0o555))?;
+            tighten(&folder, QUIET | MountFlags::RDONLY)
+        };
+        make().or_cannot(|| "close /proc/1")
     }
 
     /// Binds something of the host, without what is mounted below it.
