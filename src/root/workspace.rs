@@ -154,7 +154,10 @@ impl Workspace {
     /// Kills what programs left running, unmounts, detaches and removes everything.
     pub fn close(self) -> Result<()> {
         namespace::kill_everything_else()?;
+        let tree = self.tree_path();
         let Workspace { scratch, folder } = self;
+        // Unmounting writes everything back that is still in memory, unless it is deleted.
+        file::remove_tree(&tree)?;
         if let Some(Scratch { mount, device }) = scratch {
             mount.close()?;
             device.close()?;
