@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::apt_folder::{self, AptFolder, Transport};
 use super::deb822::{self, Stanza};
+use super::deferred::Initrds;
 use super::dpkg::Unpacker;
 use super::failure;
 use super::fetch;
@@ -50,6 +51,7 @@ pub struct Apt {
     pub(super) foreign: Vec<String>,
     pub(super) scratch: PathBuf,
     pub(super) unpacker: Unpacker,
+    pub(super) initrds: Initrds,
     store: PackageStore,
 }
 
@@ -79,6 +81,7 @@ impl Apt {
             foreign,
             scratch: scratch.to_path_buf(),
             unpacker: Unpacker::default(),
+            initrds: Initrds::of(plan),
             store: cache.clone(),
         })
     }

@@ -84,16 +84,17 @@ impl Apt {
                 step.total(members.len() as u64);
                 unpack::unpack(&packages(&members), tree, sandbox, &step)?;
                 step.finish(&format!("{} packages", members.len()));
-                let run = Run::new(sandbox, reporter.step("configure"));
-                run.step.total(members.len() as u64);
-                run.dpkg(&["--configure", "-a"])?;
-                run.step.finish(&format!("{} packages", members.len()));
+                let step = reporter.step("configure");
+                step.total(members.len() as u64);
+                self.configure(tree, sandbox, &step)?;
+                step.finish(&format!("{} packages", members.len()));
             }
             Unpacker::Dpkg => {
                 let archives = Archives::link(&set.packages, &self.scratch)?;
                 let shown = sandbox.clone().bind(&archives.folder, &ARCHIVES.into());
                 let name = if phase == Phase::Bootstrap { "bootstrap" } else { "install" };
-                let run = Run::new(&shown, reporter.step(name));
+                let step = reporter.step(name);
+                let run = Run { sandbox: &shown, step: &step };
                 run.step.total(members.len() as u64);
                 let mut configured = bootstrap.clone();
                 let mut rest = members.clone();
@@ -104,8 +105,8 @@ impl Apt {
                 for batch in order::batches(&graph, &rest, &configured) {
                     install_batch(&batch, set, &run, &archives)?;
                 }
-                run.dpkg(&["--configure", "-a"])?;
-                run.step.finish(&format!("{} packages", members.len()));
+                self.configure(tree, sandbox, run.step)?;
+                step.finish(&format!("{} packages", members.len()));
             }
         }
         check(&packages(&members), tree, sandbox, reporter)?;
@@ -114,6 +115,11 @@ impl Apt {
             self.write_sources(tree, reporter)?;
         }
         Ok(())
+    }
+
+    /// Configures everything that is unpacked.
+    fn configure(&self, tree: &Rooted, sandbox: &Sandbox, step: &Step) -> Result<()> {
+        self.initrds.deferred(tree, sandbox, |sandbox| Run { sandbox, step }.dpkg(&["--configure", "-a"]))
     }
 
     /// Essential packages, the bootstrap list, and what they need.
@@ -243,14 +249,10 @@ fn install_batch(batch: &Batch, set: &PackageSet, run: &Run, archives: &Archives
 /// Runs of dpkg within one step.
 struct Run<'a> {
     sandbox: &'a Sandbox,
-    step: Step,
+    step: &'a Step,
 }
 
-impl<'a> Run<'a> {
-    fn new(sandbox: &'a Sandbox, step: Step) -> Run<'a> {
-        Run { sandbox, step }
-    }
-
+impl Run<'_> {
     fn dpkg(&self, arguments: &[&str]) -> Result<()> {
         run_dpkg(self.sandbox, self.step.reporter(), arguments, |line| {
             self.step.now(line);

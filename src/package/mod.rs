@@ -8,6 +8,7 @@ pub mod apt;
 pub mod apt_folder;
 pub mod database;
 pub mod deb822;
+pub mod deferred;
 pub mod dependency;
 pub mod dpkg;
 pub mod failure;

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use ingot::cache::PackageStore;
-use ingot::host::rooted::Rooted;
+use ingot::host::rooted::{RootPath, Rooted};
 use ingot::host::sandbox::{Network, Sandbox};
+use ingot::package::deferred::Initrds;
 use ingot::package::{Apt, Mirrors, PackageSet, Phase, Unpacker};
 use ingot::plan::{Essential, Plan, Repository, RepositoryUse, UpdateStack};
 use ingot::report::{Reporter, Verbosity};
@@ -79,6 +80,40 @@ fn the_tiny_world_is_installed_and_dpkg_has_no_complaint() {
     wanted.sort();
     assert_eq!(listed.lines().collect::<Vec<_>>(), wanted);
     assert!(done.rooted().exists(&"/usr/sbin/policy-rc.d".into()));
+}
+
+#[test]
+fn initrds_are_not_made_while_packages_are_configured_and_their_maker_is_left_as_it_is() {
+    need!(root);
+    let _turn = together();
+    let folder = scratch();
+    let tree = Rooted::open(folder.path()).unwrap();
+    let maker = "#!/bin/sh\necho made >>/made\n";
+    let paths = ["/usr/sbin/update-initramfs", "/usr/sbin/dracut"].map(RootPath::from);
+    tree.write(&paths[0], maker, 0o755).unwrap();
+    tree.symlink("update-initramfs", &paths[1]).unwrap();
+    tree.create_folders(&"/var/lib/dpkg".into(), 0o755).unwrap();
+    let mut sandbox = Sandbox::new(folder.path());
+    for name in ["bin", "lib", "lib64"] {
+        tree.symlink(format!("usr/{name}"), &RootPath::root().join(name)).unwrap();
+        let shared = format!("/usr/{name}");
+        sandbox = sandbox.bind(Path::new(&shared), &RootPath::from(shared.as_str()));
+    }
+    let before = tree.walk(&"/usr/sbin".into()).unwrap();
+    let reporter = Reporter::silent();
+    let run = |sandbox: &Sandbox| {
+        for path in &paths {
+            sandbox.run(&reporter, &[path.to_string()])?;
+        }
+        sandbox.run(&reporter, &["false"]).map(drop)
+    };
+    let made = || tree.read_if_there(&"/made".into()).unwrap().map(|text| text.len());
+    assert!(Initrds::AtTheEnd.deferred(&tree, &sandbox, run).is_err(), "a failure is told");
+    assert_eq!(made(), None);
+    assert_eq!(tree.walk(&"/usr/sbin".into()).unwrap(), before);
+    assert_eq!(tree.names(&"/var/lib/dpkg".into()).unwrap(), Vec::<Vec<u8>>::new());
+    assert!(Initrds::ByPackages.deferred(&tree, &sandbox, run).is_err());
+    assert_eq!(made(), Some(2 * "made\n".len()));
 }
 
 /// A plan for the tiny world through a folder.

@@ -91,9 +91,22 @@ pub fn make(
         sizes.push(format!("{version}, {}", Bytes(initrd.len() as u64)));
         tree.remove(&path)?;
         tree.write(&path, initrd, 0o600)?;
+        if maker == Maker::InitramfsTools {
+            remember(kernel, tree, &sandbox, reporter)?;
+        }
     }
     step.finish(&sizes.join("; "));
     Ok(())
+}
+
+/// Up to Debian 11 and Ubuntu 22.04, `update-initramfs -u` knows the initrds that it made by their digests here.
+fn remember(kernel: &Kernel, tree: &RootTree, sandbox: &Sandbox, reporter: &Reporter) -> Result<()> {
+    let folder = RootPath::new("/var/lib/initramfs-tools");
+    if !tree.is_folder(&folder) {
+        return Ok(());
+    }
+    let sum = sandbox.run(reporter, &["sha1sum", &kernel.initrd()])?;
+    tree.write(&folder.join(&kernel.version), sum.stdout, 0o644)
 }
 
 fn maker(choice: Initrd, tree: &RootTree) -> Result<Maker> {
