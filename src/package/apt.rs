@@ -135,7 +135,8 @@ impl Apt {
             packages.push(package(chosen, control, repository, archive));
         }
         self.mark_requested(&mut packages)?;
-        Ok(PackageSet { packages, newest_release: newest(&indexes.releases, reporter), releases: indexes.releases })
+        let newest_release = newest(&indexes.releases, &packages, reporter)?;
+        Ok(PackageSet { packages, newest_release, releases: indexes.releases })
     }
 
     /// What the description names, in both lists.
@@ -356,14 +357,35 @@ fn package(chosen: Chosen, control: Stanza, repository: String, archive: PathBuf
     }
 }
 
-fn newest(releases: &[ReleaseFile], reporter: &Reporter) -> i64 {
-    let signed = releases.iter().filter(|release| release.signed == Signed::Required).map(|release| release.date).max();
-    let any = || releases.iter().map(|release| release.date).max();
-    signed.or_else(any).unwrap_or_else(|| {
-        let text = "no repository says when it was made: without SOURCE_DATE_EPOCH the image's date is 1970";
-        reporter.warn(Warning { text: text.into(), place: None });
-        0
-    })
+/// The date of the newest signed Release file, else of any, else of the newest package: a build farm indexes its
+/// packages without a date.
+fn newest(releases: &[ReleaseFile], packages: &[Package], reporter: &Reporter) -> Result<i64> {
+    let signed =
+        releases.iter().filter(|release| release.signed == Signed::Required).filter_map(|release| release.date);
+    let any = || releases.iter().filter_map(|release| release.date).max();
+    if let Some(date) = signed.max().or_else(any) {
+        return Ok(date);
+    }
+    let mut newest = None;
+    for package in packages {
+        newest = newest.max(archive_date(&package.archive)?);
+    }
+    let text = match newest {
+        Some(_) => "no repository says when it was made: the image has the date of its newest package",
+        None => "nothing says when the packages were made: without SOURCE_DATE_EPOCH the image's date is 1970",
+    };
+    reporter.warn(Warning { text: text.into(), place: None });
+    Ok(newest.unwrap_or(0))
+}
+
+/// When a package was made: the date of its first member, seconds since 1970 (deb(5), ar(5)).
+fn archive_date(path: &Path) -> Result<Option<i64>> {
+    use std::io::Read;
+    let mut head = [0; 36];
+    if file::open(path)?.read_exact(&mut head).is_err() {
+        return Ok(None);
+    }
+    Ok(std::str::from_utf8(&head[24..36]).ok().and_then(|date| date.trim().parse().ok()))
 }
 
 #[cfg(test)]

@@ -268,6 +268,12 @@ impl AptFolder {
     /// Brings the indexes up to date; those that did not change are not fetched again.
     /// 76 for a bad signature or hash, 75 for a mirror that does not answer, 65 for a suite that is not there.
     pub fn update(&self, sources: &[Source], reporter: &Reporter) -> Result<()> {
+        // Without a signature nothing says that an index belongs to the Release file that was there before: apt would
+        // keep the old one, or none at all.
+        if sources.iter().any(|source| source.signed == Signed::NotChecked) {
+            file::remove_tree(&self.state.join("lists"))?;
+            file::create_folders(&self.state.join("lists/partial"))?;
+        }
         let program = self.program("apt-get").args(["update", "-q"]);
         let line = program.line();
         let ended: Ended = program.run_to_end(reporter, |_| {})?;

@@ -88,8 +88,8 @@ pub struct ReleaseFile {
     pub repository: String,
     /// `Origin`/`Suite`/`Codename` for people.
     pub title: String,
-    /// `Date`, seconds since 1970.
-    pub date: i64,
+    /// `Date`, seconds since 1970; only the Release file of an unsigned repository may lack it.
+    pub date: Option<i64>,
     /// SHA-256 of the file.
     pub sha256: String,
     /// Whether a signature was verified.

@@ -50,7 +50,11 @@ pub fn read(source: &Source, prefix: &Path, keyring: Option<&Path>, reporter: &R
     };
     let stanzas = deb822::parse(&text).map_err(|error| malformed(error.to_string()))?;
     let fields = stanzas.into_iter().next().ok_or_else(|| malformed("it is empty".into()))?;
-    let date = date(fields.text("Date")).ok_or_else(|| malformed(format!("its date is `{}`", fields.text("Date"))))?;
+    let date = date(fields.text("Date"));
+    // What a build farm indexes a moment before the build has neither signature nor date.
+    if date.is_none() && (source.signed == Signed::Required || fields.get("Date").is_some()) {
+        return Err(malformed(format!("its date is `{}`", fields.text("Date"))));
+    }
     let signed_by = match (source.signed, keyring) {
         (Signed::Required, Some(keyring)) => {
             let signature = (path == &detached).then(|| with("Release.gpg"));

@@ -204,6 +204,12 @@ impl Ingot {
         self
     }
 
+    /// More arguments.
+    pub fn args<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Ingot {
+        self.command.args(arguments);
+        self
+    }
+
     /// An environment variable.
     pub fn env(mut self, name: &str, value: &str) -> Ingot {
         self.command.env(name, value);

@@ -12,6 +12,7 @@
 pub mod archives;
 pub mod disk;
 mod entry;
+pub mod farm;
 pub mod image;
 pub mod leaks;
 pub mod packages;

@@ -1,0 +1,230 @@
+//! ingot in KIWI's place, called by the Open Build Service's own build script (Debian's `obs-build`).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::farm::{BUILD, Worker, index};
+use crate::support::image::{Ingot, result};
+use crate::support::world::{SUITE, World, sha256};
+use crate::support::{alone, need, scratch};
+
+const REPOSITORY: &str = "Tiny:World/standard";
+
+/// A recipe with two profiles, and the repository that the service downloaded for it.
+fn sources(folder: &Path, repository: &str) -> PathBuf {
+    let world = World::open();
+    let packages = folder.join("repos").join(REPOSITORY);
+    fs::create_dir_all(packages.parent().unwrap()).unwrap();
+    world.copy(&packages);
+    let text = fs::read(packages.join("dists").join(SUITE).join("main/binary-amd64/Packages")).unwrap();
+    fs::remove_dir_all(packages.join("dists")).unwrap();
+    index(&packages, REPOSITORY, &text);
+    let xml = format!(
+        r#"<?xml version="1.0" encoding="utf-8"?>
+<!-- OBS-Profiles: One Two -->
+<image schemaversion="7.5" name="tiny">
+  <description type="system">
+    <author>Tiny World</author>
+    <contact>tiny@example.org</contact>
+    <specification>An image of the tiny world</specification>
+  </description>
+  <profiles>
+    <profile name="One" description="one"/>
+    <profile name="Two" description="two"/>
+  </profiles>
+  <preferences>
+    <version>1.2.3</version>
+    <packagemanager>apt</packagemanager>
+    <type image="docker"><containerconfig name="tiny" tag="1"/></type>
+  </preferences>
+  {repository}
+  <packages type="bootstrap"><package name="passwd"/></packages>
+  <packages type="image"><package name="tiny-app"/></packages>
+  <packages type="image" profiles="Two"><package name="tiny-recommended"/></packages>
+</image>
+"#
+    );
+    fs::write(folder.join("tiny.kiwi"), xml).unwrap();
+    let script = "#!/bin/bash\ntest -f /.kconfig && . /.kconfig\ntest -f /.profile && . /.profile\n\
+                  [ \"$kiwi_iname/$kiwi_profiles\" != / ] || exit 9\n";
+    fs::write(folder.join("config.sh"), script).unwrap();
+    folder.join("tiny.kiwi")
+}
+
+const OF_THE_SERVICE: &str = "<repository type=\"apt-deb\"><source path=\"obsrepositories:/\"/></repository>";
+
+#[test]
+fn the_build_service_builds_two_profiles_without_knowing_who_we_are() {
+    need!(root);
+    need!(BUILD, "apt-get", "unshare");
+    let _turn = alone();
+    let scratch = scratch();
+    let recipe = sources(&scratch.path().join("in"), OF_THE_SERVICE);
+    let worker = Worker::new(scratch.path()).parameter("--ignore-repos").parameter("--recycle-root");
+    let built = worker.repository(REPOSITORY).parameter("--option-of-tomorrow=1").build(&recipe);
+    assert!(built.good, "{}", built.log);
+    let results = built.packages.join("KIWI");
+    for profile in ["One", "Two"] {
+        let stem = format!("tiny.x86_64-1.2.3-{profile}-Build1.1");
+        // The script unpacks and renames nothing of a container that is a plain tar.
+        let archive = results.join(format!("{stem}.docker.tar"));
+        let sum = fs::read_to_string(results.join(format!("{stem}.docker.tar.sha256"))).unwrap();
+        assert_eq!(sum, format!("{}  {stem}.docker.tar\n", sha256(&fs::read(archive).unwrap())));
+        let listed = fs::read_to_string(results.join(format!("{stem}.packages"))).unwrap();
+        assert!(listed.lines().is_sorted() && listed.contains("tiny-app|None|1:2.0-3|None|amd64|None|None\n"));
+        assert_eq!(listed.contains("tiny-recommended|"), profile == "Two", "{listed}");
+        assert!(results.join(format!("{stem}.verified")).is_file());
+        assert!(results.join(format!("{stem}.docker.containerinfo")).is_file(), "the script knows the container");
+        let manifest = fs::read_to_string(results.join(format!("{stem}.manifest.json"))).unwrap();
+        assert!(manifest.contains("not-checked") && manifest.contains("are not verified"), "{manifest}");
+    }
+    assert!(fs::read_dir(&results).unwrap().flatten().all(|entry| entry.path().is_file()), "results are flat");
+    // What the service makes its list of contents from.
+    let build = built.packages.join("KIWI-docker/build");
+    assert!(build.join("image-root/var/lib/dpkg/status").is_file() && build.join("image-root.log").is_file());
+    for part in ["--option-of-tomorrow=1 is unknown and ignored", "[ INFO    ]: ", "INGOT-RESULT: {\"exit\":0"] {
+        assert!(built.log.contains(part), "{part:?} is not in\n{}", built.log);
+    }
+}
+
+#[test]
+fn repositories_of_the_service_are_found_where_its_worker_puts_them() {
+    need!(root);
+    need!(BUILD, "apt-get", "unshare");
+    let _turn = alone();
+    let one = format!("<repository type=\"apt-deb\"><source path=\"obs://{REPOSITORY}\"/></repository>");
+    for repository in [OF_THE_SERVICE, &one] {
+        let scratch = scratch();
+        let recipe = sources(&scratch.path().join("in"), repository);
+        let built = Worker::new(scratch.path()).build(&recipe);
+        assert!(built.good, "{repository}\n{}", built.log);
+        assert_eq!(fs::read_dir(built.packages.join("KIWI")).unwrap().count(), 12);
+    }
+}
+
+#[test]
+fn the_end_of_a_farms_log_tells_what_went_wrong() {
+    need!(root);
+    need!(BUILD, "apt-get", "unshare");
+    let _turn = alone();
+    let scratch = scratch();
+    let recipe = sources(&scratch.path().join("in"), "<repository><source path=\"obs://No:Such/thing\"/></repository>");
+    let built = Worker::new(scratch.path()).build(&recipe);
+    assert!(!built.good);
+    let last = built.log.lines().rfind(|line| line.contains("INGOT-RESULT: ")).unwrap();
+    let outcome: serde_json::Value = serde_json::from_str(last.split_once("INGOT-RESULT: ").unwrap().1).unwrap();
+    // A file of the input is missing, and another try is no use.
+    assert_eq!(outcome["exit"], 66, "{}", built.log);
+    assert!(outcome["error"]["cause"][0].as_str().unwrap().contains("No:Such/thing"), "{outcome}");
+}
+
+#[test]
+fn a_local_repository_without_signature_is_refused_outside_of_a_farm() {
+    need!(root);
+    let _turn = alone();
+    let scratch = scratch();
+    let recipe = sources(&scratch.path().join("in"), "");
+    let repository = format!("dir://{}/repos/{REPOSITORY},rpm-md,,1", scratch.path().join("in").display());
+    let kiwi = Ingot::new(["kiwi", "--profile", "One", "--shared-cache-dir"]).arg(scratch.path().join("cache"));
+    let kiwi = kiwi.arg("--temp-dir").arg(scratch.path().join("work")).arg("system").arg("build");
+    let kiwi =
+        kiwi.arg("--description").arg(recipe.parent().unwrap()).arg("--target-dir").arg(scratch.path().join("out"));
+    let answer = kiwi.arg("--add-repo").arg(repository).run().expect(76);
+    assert!(answer.stdout.lines().last().unwrap().starts_with("INGOT-RESULT: {\"exit\":76"), "{}", answer.stdout);
+}
+
+/// `kiwi ARGUMENTS` in the tiny world.
+fn kiwi(scratch: &Path, arguments: &[&str]) -> crate::support::image::Answer {
+    let globals = ["kiwi", "--profile", "Two", "--setenv", "SOURCE_DATE_EPOCH=1700000000"];
+    Ingot::new(globals)
+        .args(arguments)
+        .env("INGOT_CACHE_DIR", scratch.join("cache").to_str().unwrap())
+        .env("INGOT_WORK_DIR", scratch.join("work").to_str().unwrap())
+        .in_folder(scratch)
+        .run()
+}
+
+#[test]
+fn prepare_and_create_make_what_build_makes_and_a_bundle_is_the_same_twice() {
+    need!(root);
+    let _turn = alone();
+    let scratch = scratch();
+    let folder = scratch.path();
+    sources(&folder.join("in"), "");
+    let repository = format!("dir://{}/in/repos/{REPOSITORY},,a,,,,,,,false", folder.display());
+    let of_all = ["--description", "in", "--add-repo", &repository, "--set-container-tag", "7"];
+    let with = |first: &[&str]| kiwi(folder, &[first, &of_all].concat());
+    with(&["system", "build", "--target-dir", "whole"]).expect(0);
+    with(&["system", "prepare", "--root", "tree"]).expect(0);
+    kiwi(folder, &["system", "create", "--root", "tree", "--target-dir", "parts"]).expect(0);
+    for end in [".docker.tar", ".packages", ".verified", ".changes"] {
+        let [whole, parts] = ["whole", "parts"].map(|name| fs::read(result(&folder.join(name), end)).unwrap());
+        assert!(whole == parts, "{end} differs");
+    }
+    // Nothing of somebody else's is replaced, and nothing at all without being told.
+    with(&["system", "build", "--target-dir", "whole"]).expect(73);
+    with(&["system", "build", "--target-dir", "whole", "--allow-existing-root"]).expect(0);
+    with(&["system", "prepare", "--root", "tree"]).expect(73);
+    fs::create_dir_all(folder.join("precious/files")).unwrap();
+    with(&["system", "prepare", "--root", "precious", "--allow-existing-root"]).expect(73);
+    assert!(folder.join("precious/files").is_dir());
+    kiwi(folder, &["system", "create", "--root", "precious", "--target-dir", "x"]).expect(66);
+
+    let bundle = ["result", "bundle", "--target-dir", "whole", "--id", "7", "--bundle-dir", "bundle"];
+    let pattern = ["--bundle-format", "%N-%P-%A-%I-%T-%v"];
+    let listing = || {
+        let names = fs::read_dir(folder.join("bundle")).unwrap().flatten();
+        let mut files: Vec<_> = names.map(|entry| (entry.file_name(), fs::read(entry.path()).unwrap())).collect();
+        files.sort();
+        files
+    };
+    kiwi(folder, &[&bundle[..], &pattern].concat()).expect(0);
+    let first = listing();
+    assert!(first.iter().any(|(name, _)| name == "tiny-Two-x86_64-7-docker-1.2.3.docker.tar"), "{first:?}");
+    kiwi(folder, &[&bundle[..], &pattern].concat()).expect(0);
+    assert!(listing() == first);
+    let listed = kiwi(folder, &["result", "list", "--target-dir", "whole"]).expect(0);
+    assert!(listed.stdout.contains("--> container: "), "{}", listed.stdout);
+}
+
+#[test]
+fn what_is_not_done_of_kiwis_commands_is_refused_by_name() {
+    let scratch = scratch();
+    sources(&scratch.path().join("in"), "");
+    let rows: [(&[&str], i32, &str); 8] = [
+        (&["system", "boxbuild", "--box", "leap", "--", "--description", "in"], 64, "system boxbuild"),
+        (&["system", "stash", "--root", "x"], 64, "system stash"),
+        (&["system", "stackbuild", "--stash", "x"], 64, "system stackbuild"),
+        (&["image", "resize", "--target-dir", "x", "--size", "1g"], 64, "resize the disk"),
+        (
+            &["result", "bundle", "--target-dir", "x", "--id", "1", "--bundle-dir", "b", "--package-as-rpm"],
+            64,
+            "--package-as-rpm",
+        ),
+        (&["image", "info", "--description", "in", "--resolve-package-list"], 64, "--resolve-package-list"),
+        (&["system", "build", "--description", "in", "--target-dir", "o", "--ca-cert", "x"], 65, "--ca-cert"),
+        (&["system", "nonsense"], 64, "nonsense"),
+    ];
+    for (arguments, code, named) in rows {
+        let answer = kiwi(scratch.path(), arguments).expect(code);
+        let last = answer.stdout.lines().last().unwrap_or_default().to_string();
+        assert!(last.starts_with("INGOT-RESULT: ") && last.contains(named), "{arguments:?}: {last}");
+    }
+}
+
+#[test]
+fn info_tells_what_a_description_says() {
+    let scratch = scratch();
+    sources(&scratch.path().join("in"), "");
+    let repository = ["--add-repo", "https://mirror.example/debian,,,,,,,main,sid"];
+    let info = ["image", "info", "--description", "in", "--list-profiles", "--print-kiwi-env"];
+    let answer = kiwi(scratch.path(), &[&info[..], &repository].concat()).expect(0);
+    let info: serde_json::Value = serde_json::from_str(&answer.stdout).unwrap();
+    assert_eq!(info["profile_names"], serde_json::json!(["One", "Two"]));
+    assert_eq!((&info["image"], &info["kiwi_env"]["kiwi_profiles"]), (&"tiny".into(), &"Two".into()));
+    let xml = kiwi(scratch.path(), &["image", "info", "--description", "in", "--print-xml"]).expect(0).stdout;
+    fs::create_dir(scratch.path().join("again")).unwrap();
+    fs::write(scratch.path().join("again/config.xml"), &xml).unwrap();
+    let again = kiwi(scratch.path(), &["image", "info", "--description", "again", "--print-xml"]).expect(0).stdout;
+    assert_eq!(xml, again);
+}
