@@ -9,44 +9,62 @@ use std::sync::Arc;
 use super::convert;
 use super::lookup::{self, Local};
 use super::problem::{Problem, Problems, shown};
-use super::source::Source;
+use super::source::{Source, Spanned};
 use super::xml::{self, Node};
 
-/// Parses the file and what it includes; the included files are named beside the tree.
-pub fn expand(source: &Arc<Source>, folder: &Path) -> Result<(Node, Vec<PathBuf>), Problems> {
+/// A description's one tree, in the words of schema 8.5.
+pub struct Expanded {
+    /// `<image>`.
+    pub image: Node,
+    /// The files that were included, in order, each once.
+    pub included: Vec<PathBuf>,
+    /// What older schemas had and the newest has not, for warnings.
+    pub dropped: Vec<Spanned<String>>,
+}
+
+/// Parses the file and what it includes.
+pub fn expand(source: &Arc<Source>, folder: &Path) -> Result<Expanded, Problems> {
     let mut image = xml::parse(source)?;
     if *image.name != "image" {
         // The schema says what is wrong with it.
-        return Ok((image, Vec::new()));
+        return Ok(Expanded { image, included: Vec::new(), dropped: Vec::new() });
     }
     let version = convert::version(&image)?;
-    convert::convert(&mut image, version);
+    let mut dropped = convert::convert(&mut image, version);
     let mut problems = Problems::new();
     let mut children = Vec::new();
-    let mut files: Vec<PathBuf> = Vec::new();
+    let mut included: Vec<PathBuf> = Vec::new();
     for child in std::mem::take(&mut image.children) {
         if *child.name != "include" {
             children.push(child);
             continue;
         }
-        match included(&child, folder, version) {
+        match part(&child, folder, version) {
             // An include without `from` stays, so that the schema complains.
             Ok(None) => children.push(child),
-            Ok(Some((path, nodes))) => {
-                children.extend(nodes);
-                if !files.contains(&path) {
-                    files.push(path);
+            Ok(Some(part)) => {
+                children.extend(part.children);
+                dropped.extend(part.dropped);
+                if !included.contains(&part.path) {
+                    included.push(part.path);
                 }
             }
             Err(problem) => problems.add(problem),
         }
     }
     image.children = children;
-    problems.or((image, files))
+    problems.or(Expanded { image, included, dropped })
 }
 
-/// The file and its children; `None` where `from` is missing.
-fn included(node: &Node, folder: &Path, version: convert::Version) -> Result<Option<(PathBuf, Vec<Node>)>, Problem> {
+/// An included file.
+struct Part {
+    path: PathBuf,
+    children: Vec<Node>,
+    dropped: Vec<Spanned<String>>,
+}
+
+/// Reads what an `<include>` names; `None` where `from` is missing.
+fn part(node: &Node, folder: &Path, version: convert::Version) -> Result<Option<Part>, Problem> {
     let Some(from) = node.attribute("from") else {
         return Ok(None);
     };
@@ -87,6 +105,6 @@ fn included(node: &Node, folder: &Path, version: convert::Version) -> Result<Opt
         Some(_) => convert::version(&image)?,
         None => version,
     };
-    convert::convert(&mut image, version);
-    Ok(Some((path, image.children)))
+    let dropped = convert::convert(&mut image, version);
+    Ok(Some(Part { path, children: image.children, dropped }))
 }

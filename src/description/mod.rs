@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use include::Expanded;
 pub use lookup::Beside;
 pub use problem::{Colour, Kind, Problem, Problems, closest, shown};
 pub use schema::Status;
@@ -30,6 +31,8 @@ pub struct Description {
     pub source: Arc<Source>,
     /// The files that were included, in order.
     pub included: Vec<PathBuf>,
+    /// What its older schema had and the newest has not, each as a sentence for a warning.
+    pub dropped: Vec<Spanned<String>>,
     /// The start tag of `<image>`.
     pub span: Span,
     /// `name`.
@@ -162,6 +165,7 @@ impl Type {
         let node = &mut self.node;
         node.attributes.retain(|attribute| *attribute.name != *name);
         node.attributes.push(xml::Attribute { name, value });
+        validate::canonical(node);
         let mut problems = Problems::new();
         validate::validate_attributes(node, &mut problems);
         if let Some(problem) = problems.iter().next() {
@@ -357,19 +361,20 @@ pub struct Extension {
 pub fn load(path: &Path) -> Result<Description, Problems> {
     let (file, source) = lookup::read(path)?;
     let folder = lookup::folder_of(&file);
-    let (image, included) = include::expand(&source, &folder)?;
+    let Expanded { mut image, included, dropped } = include::expand(&source, &folder)?;
     let mut problems = Problems::new();
+    validate::canonical(&mut image);
     validate::validate(&image, &mut problems);
     rules::check(&image, &mut problems);
     problems.or(())?;
     let description = read::description(&image, &source, &folder)?;
-    Ok(Description { included, ..description })
+    Ok(Description { included, dropped, ..description })
 }
 
 /// The description's text as it is understood: included files in their places, in the words of the newest schema.
 pub fn converted(path: &Path) -> Result<String, Problems> {
     let (file, source) = lookup::read(path)?;
-    let (image, _) = include::expand(&source, &lookup::folder_of(&file))?;
+    let image = include::expand(&source, &lookup::folder_of(&file))?.image;
     Ok(format!("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n{}", xml::text(&image)))
 }
 

@@ -59,6 +59,7 @@ pub fn description(image: &Node, source: &Arc<Source>, folder: &Path) -> Result<
     Ok(Description {
         source: source.clone(),
         included: Vec::new(),
+        dropped: Vec::new(),
         span: image.name.span.clone(),
         name: attribute(image, "name")?,
         display_name: text_of(image, "displayname"),
@@ -285,12 +286,15 @@ fn collect(node: &Node, skip: &[&str], arch: &[String], asides: &mut Vec<Aside>)
     for attribute in &node.attributes {
         let Some(known) = row.attribute(&attribute.name) else { continue };
         let off = known.value == Value::Boolean && !truth(&attribute.value);
-        if known.status == Status::Honoured || off {
+        let image = node.attribute("image").map(|image| image.value.as_str()).unwrap_or_default();
+        let elsewhere = !known.types.is_empty() && row.name == "type" && !known.types.contains(&image);
+        let status = if elsewhere { Status::Ignored("it has no meaning for this image type") } else { known.status };
+        if status == Status::Honoured || off {
             continue;
         }
         let value = if known.name == "luks" { "...".to_string() } else { shown(&attribute.value) };
         asides.push(Aside {
-            status: known.status,
+            status,
             what: format!("{}=\"{value}\" on <{}>", known.name, row.name),
             span: attribute.name.span.clone(),
             arch: arch.to_vec(),

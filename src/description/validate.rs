@@ -4,7 +4,7 @@
 
 use super::convert::{Change, HISTORY};
 use super::problem::{Problem, Problems, closest, shown};
-use super::schema::{self, Attribute, Content, Element, Need, Occurs, Value};
+use super::schema::{self, Attribute, Content, Element, Elsewhere, Need, Occurs, Value};
 use super::source::Span;
 use super::xml::Node;
 
@@ -27,6 +27,24 @@ pub(super) fn validate_attributes(node: &Node, problems: &mut Problems) {
     if let Some(element) = schema::find(&node.name) {
         Check { problems, image_type }.attributes(node, element);
     }
+}
+
+/// Writes every value as it counts: without the blanks that XML Schema takes away.
+pub fn canonical(node: &mut Node) {
+    if let Some(row) = schema::find(&node.name) {
+        for attribute in &mut node.attributes {
+            let text = row.attribute(&attribute.name).and_then(|row| row.value.canonical(&attribute.value));
+            if let Some(text) = text {
+                attribute.value.value = text;
+            }
+        }
+        if let Content::Text(value) = row.content
+            && let Some(text) = value.canonical(&node.text)
+        {
+            node.text = text;
+        }
+    }
+    node.children.iter_mut().for_each(canonical);
 }
 
 struct Check<'a> {
@@ -77,7 +95,8 @@ impl Check<'_> {
             return self.problems.add(problem);
         }
         let problem = Problem::invalid(format!("unknown attribute `{}` on <{}>", shown(name), element.name)).at(span);
-        let old = HISTORY.iter().find(|step| step.element == element.name && step.attribute == name);
+        // The last change is the one to name: an attribute may have had a default before it moved.
+        let old = HISTORY.iter().rev().find(|step| step.element == element.name && step.attribute == name);
         let close = || closest(name, element.attributes.iter().map(|row| row.name));
         let owner = || schema::elements().find(|owner| owner.attribute(name).is_some() && related(owner, element));
         let problem = match (old, close()) {
@@ -100,6 +119,7 @@ impl Check<'_> {
             self.problems.add(Problem::invalid(title).at(span).label(expected(row.value, value)));
         }
         if let Some(image_type) = &self.image_type
+            && row.elsewhere == Elsewhere::Invalid
             && !row.types.is_empty()
             && !row.types.contains(&image_type.as_str())
             && schema::IMAGE_TYPES.iter().any(|(name, _)| name == image_type)
@@ -175,6 +195,12 @@ impl Check<'_> {
             }
             _ => {
                 let problem = Problem::invalid(format!("unknown element <{name}> in <{}>", parent.name));
+                let old = HISTORY.iter().find(|step| step.attribute.is_empty() && step.element == *child.name);
+                if let Some(step) = old {
+                    let ((major, minor), label) = (step.since, gone(step.change));
+                    let problem = problem.label(format!("schema {major}.{minor} {label}"));
+                    return self.problems.add(problem.at(&child.name.span));
+                }
                 let close = closest(&child.name, schema::children_of(parent.name).map(|row| row.name))
                     .or_else(|| closest(&child.name, schema::elements().map(|row| row.name)));
                 match close {
@@ -251,10 +277,19 @@ fn expected(value: Value, text: &str) -> String {
 
 fn gone(change: Change) -> String {
     match change {
-        Change::Renamed(name) => format!("calls it `{name}`"),
+        Change::Renamed(name) | Change::ElementRenamed(name) => format!("calls it `{name}`"),
+        Change::IntoChild(element, attribute)
+        | Change::IntoChildIfAny(element, attribute)
+        | Change::IntoEveryChild(element, attribute) => format!("made it `{attribute}` on <{element}>"),
+        Change::ParentSwitch(_, attribute) => format!("replaced it by `{attribute}` on <type>"),
         Change::TagsToNames => "replaced it by `additionalnames`".to_string(),
         Change::SplitConsole => "replaced it by `output_console` and `input_console`".to_string(),
-        Change::Dropped | Change::DroppedValue(_) | Change::Word(..) => "dropped it; remove it".to_string(),
+        Change::Dropped
+        | Change::DroppedValue(_)
+        | Change::ElementDropped
+        | Change::Default(..)
+        | Change::VmxToOem
+        | Change::Word(..) => "dropped it; remove it".to_string(),
     }
 }
 

@@ -46,6 +46,9 @@ pub fn check(
     for aside in asides.into_iter().filter(|aside| selection.on_arch(&aside.arch)) {
         judge(aside, problems, warnings);
     }
+    for text in &description.dropped {
+        warnings.push(Warning { text: text.to_string(), place: Some(text.span.place()) });
+    }
     for namespace in &description.foreign {
         warnings.push(Warning {
             text: format!("<extension> holds elements of {}, which is not ingot's", shown(namespace)),

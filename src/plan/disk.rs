@@ -294,8 +294,9 @@ impl Maker<'_> {
                 10
             })
         });
-        let terminals = ["output_console", "input_console"].map(|name| self.terminals(get(name)));
-        let [output_terminals, input_terminals] = terminals;
+        let output_terminals = self.terminals(get("output_console"));
+        // KIWI: what is written to is read from too.
+        let input_terminals = self.terminals(get("input_console").or(get("output_console")));
         let command_line = self.kind.get("kernelcmdline").cloned();
         if let Some(line) = &command_line
             && line.contains(char::is_control)

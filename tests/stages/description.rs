@@ -191,9 +191,7 @@ fn older_schemas_are_read_in_the_words_of_the_newest() {
     assert_eq!(get(&two, "bootloader", "input_console"), some("serial"));
     let one = small("7.5", &console("serial"), "");
     assert_eq!(get(&one, "bootloader", "output_console"), some("serial"));
-    assert_eq!(get(&one, "bootloader", "input_console"), some("serial"));
-    let output_only = small("7.5", &console("gfxterm"), "");
-    assert_eq!(get(&output_only, "bootloader", "input_console"), some("console"));
+    assert_eq!(get(&one, "bootloader", "input_console"), None);
     let snapshot = small("8.2", &loader(r#"btrfs_root_is_snapshot="true"/>"#), "");
     assert_eq!(get(&snapshot, "type", "btrfs_root_is_snapper_snapshot"), some("true"));
     let vga = small("8.4", &loader(r#"vga="0x317"/>"#), "");
@@ -208,6 +206,187 @@ fn older_schemas_are_read_in_the_words_of_the_newest() {
     for (version, text) in [("8.4", console("serial")), ("8.3", loader(r#"btrfs_root_is_snapshot="true"/>"#))] {
         assert!(load(&small(version, &text, "")).is_err(), "{version} has no such name any more");
     }
+}
+
+/// Elements with their attributes, without places: what a rewrite made.
+fn outline(node: &description::xml::Node) -> String {
+    let mut attributes: Vec<String> =
+        node.attributes.iter().map(|found| format!(" {}={}", found.name.value, found.value.value)).collect();
+    attributes.sort();
+    let children: Vec<String> = node.children.iter().map(outline).collect();
+    format!("{}{}({}{})", node.name.value, attributes.concat(), node.text.trim(), children.join(" "))
+}
+
+#[test]
+fn each_step_of_the_schemas_history_rewrites_what_it_says_and_nothing_that_is_newer() {
+    use description::convert::{HISTORY, VERSIONS, convert};
+    // The element, written for the version before the step; what it becomes in 8.5; whether something is left out.
+    let table: &[(&str, &str, &str, &str, bool)] = &[
+        (
+            "opensuseProduct",
+            "",
+            r#"<packages><opensuseProduct name="p"/></packages>"#,
+            "packages(product name=p())",
+            false,
+        ),
+        ("type", "bootloader", r#"<type image="oem"/>"#, "type image=oem(bootloader name=grub2())", false),
+        ("type", "fsreadonly", r#"<type image="iso" fsreadonly="x"/>"#, "type image=iso()", true),
+        ("type", "fsreadwrite", r#"<type image="iso" fsreadwrite="x"/>"#, "type image=iso()", true),
+        ("type", "zfsoptions", r#"<type image="iso" zfsoptions="x"/>"#, "type image=iso()", true),
+        ("split", "", r#"<type image="iso"><split><x/></split></type>"#, "type image=iso()", true),
+        (
+            "users",
+            "group",
+            r#"<users group="g"><user name="a" groups="old"/><user name="b"/></users>"#,
+            "users(user groups=g name=a() user groups=g name=b())",
+            false,
+        ),
+        ("users", "id", r#"<users id="5"/>"#, "users()", true),
+        (
+            "type",
+            "container",
+            r#"<type image="docker" container="c"/>"#,
+            "type image=docker(containerconfig name=c())",
+            false,
+        ),
+        (
+            "machine",
+            "domain",
+            r#"<type image="iso"><machine domain="dom0"/><machine domain="domU"/></type>"#,
+            "type image=iso xen_server=true(machine() machine())",
+            false,
+        ),
+        ("image", "kiwirevision", r#"<image kiwirevision="1"/>"#, "image()", true),
+        ("type", "checkprebuilt", r#"<type image="iso" checkprebuilt="true"/>"#, "type image=iso()", true),
+        ("type", "fsnocheck", r#"<type image="iso" fsnocheck="true"/>"#, "type image=iso()", true),
+        ("repository", "status", r#"<repository status="fixed"/>"#, "repository()", true),
+        ("repository", "prefer-license", r#"<repository prefer-license="true"/>"#, "repository()", true),
+        ("package", "replaces", r#"<package name="a" replaces="b"/>"#, "package name=a()", true),
+        (
+            "defaultprebuilt",
+            "",
+            "<preferences><defaultprebuilt>x</defaultprebuilt></preferences>",
+            "preferences()",
+            true,
+        ),
+        ("defaultdestination", "", "<preferences><defaultdestination/></preferences>", "preferences()", true),
+        ("defaultroot", "", "<preferences><defaultroot>x</defaultroot></preferences>", "preferences()", true),
+        ("partitioner", "", "<preferences><partitioner>x</partitioner></preferences>", "preferences()", true),
+        ("rpm-force", "", "<preferences><rpm-force>true</rpm-force></preferences>", "preferences()", true),
+        ("hwclock", "", "<preferences><hwclock>utc</hwclock></preferences>", "preferences()", true),
+        ("type", "hybrid", r#"<type image="iso" hybrid="true"/>"#, "type image=iso()", true),
+        (
+            "oem-ataraid-scan",
+            "",
+            "<oemconfig><oem-ataraid-scan>true</oem-ataraid-scan></oemconfig>",
+            "oemconfig()",
+            true,
+        ),
+        ("pxedeploy", "", r#"<type image="pxe"><pxedeploy server="s"/></type>"#, "type image=pxe()", true),
+        ("repository", "type", r#"<repository type="yast2"/>"#, "repository()", true),
+        (
+            "type",
+            "bootloader",
+            r#"<type image="oem" bootloader="grub2"><size>1</size></type>"#,
+            "type image=oem(bootloader name=grub2() size(1))",
+            false,
+        ),
+        (
+            "type",
+            "bootloader_console",
+            r#"<type image="oem" bootloader="grub2" bootloader_console="serial gfxterm"/>"#,
+            "type image=oem(bootloader input_console=gfxterm name=grub2 output_console=serial())",
+            false,
+        ),
+        ("type", "boottimeout", r#"<type image="iso" boottimeout="1"/>"#, "type image=iso()", true),
+        (
+            "type",
+            "zipl_targettype",
+            r#"<type image="oem" bootloader="zipl" zipl_targettype="CDL"/>"#,
+            "type image=oem(bootloader name=zipl targettype=CDL())",
+            false,
+        ),
+        (
+            "type",
+            "image",
+            r#"<type image="vmx"><oemconfig><oem-resize>true</oem-resize><oem-swap>true</oem-swap></oemconfig></type>"#,
+            "type image=oem(oemconfig(oem-swap(true) oem-resize(false)))",
+            false,
+        ),
+        ("packagemanager", "apt-get", "<packagemanager>apt-get</packagemanager>", "packagemanager(apt)", false),
+        ("packagemanager", "yum", "<packagemanager> yum </packagemanager>", "packagemanager(dnf4)", false),
+        (
+            "containerconfig",
+            "additionaltags",
+            r#"<containerconfig additionaltags="a, b"/>"#,
+            "containerconfig additionalnames=:a,:b()",
+            false,
+        ),
+        ("packagemanager", "dnf", "<packagemanager>dnf</packagemanager>", "packagemanager(dnf4)", false),
+        ("repository", "type", r#"<repository type="rpm-dir"/>"#, "repository()", true),
+        ("repository", "use_for_bootstrap", r#"<repository use_for_bootstrap="true"/>"#, "repository()", true),
+        (
+            "type",
+            "btrfs_root_is_snapshot",
+            r#"<type image="oem" btrfs_root_is_snapshot="true"/>"#,
+            "type btrfs_root_is_snapper_snapshot=true image=oem()",
+            false,
+        ),
+        ("bootloader", "console", r#"<bootloader console="serial"/>"#, "bootloader output_console=serial()", false),
+        ("type", "vga", r#"<type image="oem" vga="0x317"/>"#, "type image=oem()", true),
+    ];
+    assert_eq!(table.len(), HISTORY.len());
+    for (step, (element, attribute, text, expected, left_out)) in HISTORY.iter().zip(table) {
+        let word = match step.change {
+            description::convert::Change::Word(old, _) => old,
+            _ => step.attribute,
+        };
+        assert_eq!((step.element, word), (*element, *attribute), "the table follows the history");
+        let source = description::Source::new(Path::new("x.xml"), text.to_string());
+        let index = VERSIONS.iter().position(|version| *version == step.since).unwrap();
+        let tree = description::xml::parse(&source).unwrap();
+        // Where the step follows from the text alone, the version before it is changed and its own version is not.
+        let mut before = tree.clone();
+        let dropped = convert(&mut before, VERSIONS[index - 1]);
+        assert_eq!(outline(&before), *expected, "{text} in {:?}", VERSIONS[index - 1]);
+        assert_eq!(!dropped.is_empty(), *left_out, "{text}: {dropped:?}");
+        let mut newest = tree.clone();
+        convert(&mut newest, VERSIONS[VERSIONS.len() - 1]);
+        assert_eq!(outline(&newest), outline(&tree), "nothing is older than itself");
+    }
+    assert!(HISTORY.is_sorted_by_key(|step| step.since), "the steps are applied in their order");
+    assert!(HISTORY.iter().all(|step| VERSIONS.contains(&step.since)));
+}
+
+#[test]
+fn a_description_of_2015_becomes_one_of_today() {
+    let text = r#"<image schemaversion="6.0" name="old" kiwirevision="3">
+    <description type="system"><author>A</author><contact>c</contact><specification>S</specification></description>
+    <preferences><version>1.0.0</version><packagemanager>apt-get</packagemanager><hwclock>utc</hwclock>
+        <type image="vmx" filesystem="ext4" bootloader_console="serial" boottimeout="3" vga="0x317"/></preferences>
+    <users group="wheel"><user name="root" password="!"/></users>
+    <repository type="apt-deb" status="fixed"><source path="mirror://debian"/></repository>
+</image>"#;
+    let description = load(text).unwrap_or_else(|problems| panic!("{}", problems.render(Colour::Never)));
+    assert_eq!(
+        outline(&description.preferences[0].types[0].node),
+        "type filesystem=ext4 image=oem(bootloader name=grub2 output_console=serial timeout=3() oemconfig(oem-resize(false)))"
+    );
+    assert_eq!(description.users[0].users[0].groups, [("wheel".to_string(), None)]);
+    let dropped: Vec<(&str, u32)> =
+        description.dropped.iter().map(|text| (text.value.as_str(), text.span.place().line)).collect();
+    assert_eq!(
+        dropped,
+        [
+            ("kiwirevision=\"3\" on <image> is ignored: schema 6.7 dropped it", 1),
+            ("status=\"fixed\" on <repository> is ignored: schema 6.7 dropped it", 6),
+            ("<hwclock> is ignored: schema 6.8 dropped it", 3),
+            ("vga=\"0x317\" on <type> is ignored: schema 8.5 dropped it", 4),
+        ]
+    );
+    let plan = plan::make(&description, &choices()).unwrap();
+    let named = |text: &&str| plan.warnings.iter().any(|warning| warning.text == **text);
+    assert!(dropped.iter().all(|(text, _)| named(text)), "{:?}", plan.warnings);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod support;
 
 mod audit;
+mod conformance;
 mod container;
 mod description;
 mod disk;

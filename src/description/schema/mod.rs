@@ -42,8 +42,19 @@ pub struct Attribute {
     pub need: Need,
     /// Image types (values of `<type image>`) for which it has a meaning; empty: all.
     pub types: &'static [&'static str],
+    /// What it is on an image of another type.
+    pub elsewhere: Elsewhere,
     /// What ingot makes of it.
     pub status: Status,
+}
+
+/// What an attribute is on an image of a type that it has no meaning for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// An error, as in KIWI.
+    Invalid,
+    /// KIWI says nothing; a warning does.
+    Ignored,
 }
 
 /// What may stand inside an element.
@@ -89,7 +100,14 @@ pub enum Status {
 
 impl Attribute {
     const fn new(name: &'static str, value: Value) -> Attribute {
-        Attribute { name, value, need: Need::Optional, types: &[], status: Status::Honoured }
+        Attribute {
+            name,
+            value,
+            need: Need::Optional,
+            types: &[],
+            elsewhere: Elsewhere::Invalid,
+            status: Status::Honoured,
+        }
     }
 
     const fn mandatory(self) -> Attribute {
@@ -98,6 +116,10 @@ impl Attribute {
 
     const fn only(self, types: &'static [&'static str]) -> Attribute {
         Attribute { types, ..self }
+    }
+
+    const fn means(self, types: &'static [&'static str]) -> Attribute {
+        Attribute { types, elsewhere: Elsewhere::Ignored, ..self }
     }
 
     const fn refused(self, reason: &'static str) -> Attribute {

@@ -33,8 +33,8 @@ const ATTRIBUTES: [Attribute; 97] = [
     // The root filesystem.
     attribute("filesystem", Value::OneOf(&["btrfs", "ext2", "ext3", "ext4", "squashfs", "erofs", "xfs"]))
         .only(ANY_SYSTEM),
-    attribute("fscreateoptions", Value::Text),
-    attribute("fsmountoptions", Value::Text),
+    attribute("fscreateoptions", Value::Text).means(ANY_SYSTEM),
+    attribute("fsmountoptions", Value::Text).means(ANY_SYSTEM),
     attribute("rootfs_label", Value::NotEmpty).only(&["oem", "pxe", "kis", "docker"]),
     attribute("squashfscompression", Value::OneOf(&["uncompressed", "gzip", "lzo", "lz4", "xz", "zstd"]))
         .only(&["oem", "pxe", "kis", "iso", "squashfs"])
@@ -62,12 +62,12 @@ const ATTRIBUTES: [Attribute; 97] = [
     attribute("apply_dps_codes", Value::Boolean)
         .only(OEM)
         .ignored("partition types already are those of the discoverable partitions specification"),
-    attribute("devicepersistency", Value::OneOf(&["by-uuid", "by-label", "by-partuuid"])),
+    attribute("devicepersistency", Value::OneOf(&["by-uuid", "by-label", "by-partuuid"])).means(ANY_SYSTEM),
     attribute("target_removable", Value::Boolean).only(OEM),
     // Partitions.
-    attribute("bootpartition", Value::Boolean),
+    attribute("bootpartition", Value::Boolean).only(OEM),
     attribute("bootpartsize", Value::Number).only(OEM),
-    attribute("bootfilesystem", Value::OneOf(&["btrfs", "ext2", "ext3", "ext4", "xfs", "fat16", "fat32"])),
+    attribute("bootfilesystem", Value::OneOf(&["btrfs", "ext2", "ext3", "ext4", "xfs", "fat16", "fat32"])).only(OEM),
     attribute("efipartsize", Value::Number).only(OEM),
     attribute("efimountoptions", Value::Text).only(OEM),
     attribute("eficsm", Value::Boolean).only(OEM_ISO),
@@ -87,9 +87,9 @@ const ATTRIBUTES: [Attribute; 97] = [
     attribute("spare_part_is_last", Value::Boolean).only(OEM).refused(SPARE),
     // Encryption and integrity.
     attribute("luks", Value::Text).only(ANY_SYSTEM).refused(LUKS),
-    attribute("luks_version", Value::OneOf(&["luks", "luks1", "luks2"])).only(ANY_SYSTEM).refused(LUKS),
+    attribute("luks_version", Value::OneOf(&["luks", "luks1", "luks2"])).means(ANY_SYSTEM).refused(LUKS),
     attribute("luks_pbkdf", Value::OneOf(&["pbkdf2", "argon2i", "argon2id"])).only(ANY_SYSTEM).refused(LUKS),
-    attribute("luks_randomize", Value::Boolean).only(ANY_SYSTEM).refused(LUKS),
+    attribute("luks_randomize", Value::Boolean).means(ANY_SYSTEM).refused(LUKS),
     attribute("luksOS", Value::OneOf(&["sle12"])).only(ANY_SYSTEM).refused(LUKS),
     attribute("verity_blocks", Value::Blocks).only(OEM_ISO).refused(INTEGRITY),
     attribute("embed_verity_metadata", Value::Boolean).only(OEM).refused(INTEGRITY),
@@ -106,13 +106,13 @@ const ATTRIBUTES: [Attribute; 97] = [
     attribute("overlayroot_write_partition", Value::Boolean).only(OEM).refused(OVERLAYROOT),
     attribute("overlayroot_readonly_filesystem", Value::OneOf(&["squashfs", "erofs"])).only(OEM).refused(OVERLAYROOT),
     attribute("overlayroot_readonly_partsize", Value::Number).only(OEM).refused(OVERLAYROOT),
-    attribute("overlayroot_readonly_createoptions", Value::Text).only(OEM).refused(OVERLAYROOT),
+    attribute("overlayroot_readonly_createoptions", Value::Text).means(OEM).refused(OVERLAYROOT),
     // Boot.
     attribute("kernelcmdline", Value::Text).only(&["oem", "iso", "pxe", "kis", "enclave"]),
     attribute("initrd_system", Value::OneOf(&["kiwi", "dracut", "none"])).only(&["oem", "pxe", "kis"]),
     attribute("boot", Value::Text).only(&["oem", "pxe"]).refused(KIWI_INITRD),
     attribute("bootprofile", Value::Text).only(&["oem", "iso", "pxe", "cpio"]).refused(KIWI_INITRD),
-    attribute("bootkernel", Value::Text).only(&["oem", "iso", "pxe", "cpio"]).refused(KIWI_INITRD),
+    attribute("bootkernel", Value::Text).means(&["oem", "iso", "pxe", "cpio"]).refused(KIWI_INITRD),
     attribute("editbootconfig", Value::Text).only(OEM_ISO).refused(EDIT_BOOT),
     attribute("editbootinstall", Value::Text).only(OEM).refused(EDIT_BOOT),
     attribute("wwid_wait_timeout", Value::Number).only(OEM).ignored("only KIWI's first boot reads it"),

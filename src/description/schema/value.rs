@@ -143,6 +143,22 @@ impl Value {
         }
     }
 
+    /// The text as it counts: blanks around it and inside it are no part of a token, a plus is no part of a number
+    /// (XML Schema part 2, 4.3.6 and 3.3.20).
+    pub fn canonical(self, text: &str) -> Option<String> {
+        match self {
+            Value::Text | Value::NotEmpty | Value::FileName | Value::VolumeText | Value::Words => return None,
+            _ => {}
+        }
+        let mut words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        if matches!(self, Value::Number | Value::AtLeast(_))
+            && let Some(number) = words.strip_prefix('+').filter(|number| digits(number))
+        {
+            words = number.to_string();
+        }
+        (words != text).then_some(words)
+    }
+
     /// What is expected, for a message: "a whole number".
     pub fn expected(self) -> String {
         let words = |words: &[&str]| words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");

@@ -1,0 +1,100 @@
+"""Asks KIWI itself: which documents its schema accepts, and what it resolves a description to.
+
+In: one JSON value on stdin. Out: one JSON value on stdout. Uses KIWI's public classes, in a venv of its own.
+
+  oracle.py validate   [TEXT, ...]                      -> [[accepted by RELAX NG, accepted by Schematron], ...]
+  oracle.py resolve    [{file, profiles, type, arch}]   -> [{...} or {"error": TEXT}, ...]
+"""
+
+import contextlib
+import json
+import logging
+import os
+import sys
+
+from lxml import etree, isoschematron
+
+logging.disable(logging.CRITICAL)
+
+
+def schemas():
+    from kiwi.defaults import Defaults
+
+    document = etree.parse(Defaults.get_schema_file())
+    return etree.RelaxNG(document), isoschematron.Schematron(document)
+
+
+def validate(texts):
+    grammar, rules = schemas()
+    for text in texts:
+        document = etree.fromstring(text.encode()).getroottree()
+        fits = grammar.validate(document)
+        yield [fits, fits and rules.validate(document)]
+
+
+def plain(value):
+    return value if value is None or isinstance(value, (str, bool, int, list, dict)) else str(value)
+
+
+def repository(section):
+    source = section.get_source()
+    fields = ["type_", "alias", "priority", "imageinclude", "imageonly", "distribution", "components"]
+    found = {name.rstrip("_"): plain(getattr(section, "get_" + name)()) for name in fields}
+    found["path"] = source.get_path()
+    found["keys"] = [key.get_key() for key in source.get_signing()]
+    return found
+
+
+def resolve(wanted):
+    from kiwi.defaults import Defaults
+    from kiwi.system.profile import Profile
+    from kiwi.xml_description import XMLDescription
+    from kiwi.xml_state import XMLState
+
+    loaded = {}
+    for item in wanted:
+        try:
+            Defaults.set_platform_name(item["arch"])
+            if item["file"] not in loaded:
+                loaded[item["file"]] = XMLDescription(item["file"]).load()
+            state = XMLState(loaded[item["file"]], item["profiles"], item["type"])
+            attributes = {}
+            for name in item["attributes"]:
+                attributes[name] = plain(getattr(state.build_type, "get_" + name)())
+            fields = ["name", "password", "pwdformat", "home", "shell", "realname", "id"]
+            yield {
+                "profiles": state.profiles,
+                "manager": state.get_package_manager(),
+                "version": state.get_image_version(),
+                "bootstrap": state.get_bootstrap_packages(),
+                "image": state.get_system_packages(),
+                "delete": state.get_to_become_deleted_packages(True),
+                "uninstall": state.get_to_become_deleted_packages(False),
+                "ignore": sorted(set(state.get_system_ignore_packages() + state.get_bootstrap_ignore_packages())),
+                "repositories": [repository(section) for section in state.get_repository_sections()],
+                "users": [
+                    {name: plain(getattr(user, "get_" + name)()) for name in fields}
+                    | {"groups": state.get_user_groups(user.get_name())}
+                    for user in state.get_users()
+                ],
+                "attributes": attributes,
+                "variables": dict(Profile(state).get_settings()),
+            }
+        except Exception as error:  # every refusal of KIWI's is an answer
+            yield {"error": f"{type(error).__name__}: {error}"}
+
+
+def main():
+    answers = {"validate": validate, "resolve": resolve}[sys.argv[1]]
+    wanted = json.load(sys.stdin)
+    # KIWI and what it starts may print; the answer is alone on stdout.
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    with contextlib.redirect_stdout(sys.stderr):
+        found = list(answers(wanted))
+    json.dump(found, out)
+    out.flush()
+
+
+if __name__ == "__main__":
+    main()
