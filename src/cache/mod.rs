@@ -4,6 +4,8 @@
 
 pub mod digest;
 pub mod packages;
+pub mod stages;
 
 pub use digest::Sha256;
 pub use packages::PackageStore;
+pub use stages::StageStore;

@@ -316,6 +316,7 @@ pub fn anonymous(folder: &Path) -> Result<File> {
 pub fn append(path: &Path) -> Result<File> {
     File::options().append(true).open(path).or_cannot(|| format!("open {}", path.display()))
 }
+
 /// A second descriptor of one that whoever started this process left open; programs that this process starts get
 /// neither. 64 where nothing is open under that number.
 pub fn from_descriptor(number: i32) -> Result<File> {
@@ -335,4 +336,20 @@ pub fn from_descriptor(number: i32) -> Result<File> {
 /// A stream to a unix socket that somebody listens on.
 pub fn connect(socket: &Path) -> Result<std::os::unix::net::UnixStream> {
     std::os::unix::net::UnixStream::connect(socket).or_cannot(|| format!("connect to {}", socket.display()))
+}
+
+/// Sets the permission bits of what is at `path`.
+pub fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    rustix::fs::chmod(path, Mode::from_raw_mode(mode)).or_cannot(|| format!("set the mode of {}", path.display()))
+}
+
+/// Sets the permission bits of an open file.
+pub fn protect(file: &File, mode: u32) -> Result<()> {
+    rustix::fs::fchmod(file, Mode::from_raw_mode(mode)).or_cannot(|| "set the mode of a file")
+}
+
+/// What a file takes on its disk; holes take nothing.
+pub fn size_on_disk(metadata: &fs::Metadata) -> crate::bytes::Bytes {
+    use std::os::unix::fs::MetadataExt;
+    crate::bytes::Bytes(metadata.blocks() * 512)
 }

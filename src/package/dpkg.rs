@@ -109,8 +109,13 @@ impl Apt {
                 step.finish(&format!("{} packages", members.len()));
             }
         }
-        check(&packages(&members), tree, sandbox, reporter)?;
-        if phase == Phase::Image && self.update_stack == UpdateStack::Kept {
+        check(&packages(&members), tree, sandbox, reporter)
+    }
+
+    /// Tells the package manager of an image that keeps it what was installed by hand, and where packages come from.
+    /// After [`Phase::Image`]; its own step because it depends on repositories, and what is installed does not.
+    pub fn settle(&self, set: &PackageSet, tree: &Rooted, reporter: &Reporter) -> Result<()> {
+        if self.update_stack == UpdateStack::Kept {
             self.write_extended_states(set, tree)?;
             self.write_sources(tree, reporter)?;
         }
@@ -120,6 +125,13 @@ impl Apt {
     /// Configures everything that is unpacked.
     fn configure(&self, tree: &Rooted, sandbox: &Sandbox, step: &Step) -> Result<()> {
         self.initrds.deferred(tree, sandbox, |sandbox| Run { sandbox, step }.dpkg(&["--configure", "-a"]))
+    }
+
+    /// The packages of one phase, in the order of the set.
+    pub fn members<'a>(&self, set: &'a PackageSet, phase: Phase) -> Vec<&'a Package> {
+        let bootstrap = self.bootstrap_set(set, &Graph::new(set.packages.iter().map(|package| &package.control)));
+        let indexed = set.packages.iter().enumerate();
+        indexed.filter(|(at, _)| bootstrap.contains(at) == (phase == Phase::Bootstrap)).map(|(_, one)| one).collect()
     }
 
     /// Essential packages, the bootstrap list, and what they need.

@@ -125,9 +125,9 @@ fn debian_server_boots_from_both_firmwares_to_its_login_prompt() {
     }
 }
 
-/// Starts a raw disk, which is changed, waits for its login prompt and presses the power button.
+/// Starts a raw disk, which is changed, waits until its console says all of `wanted` and presses the power button.
 #[track_caller]
-fn live_once(raw: &Path, scratch: &Path) {
+fn live_once(raw: &Path, wanted: &[&str], scratch: &Path) {
     let console = scratch.join("console");
     let mut machine = Command::new("qemu-system-x86_64")
         .args(["-accel", "tcg,thread=multi", "-m", "1024", "-smp", "2", "-display", "none", "-monitor", "stdio"])
@@ -146,17 +146,17 @@ fn live_once(raw: &Path, scratch: &Path) {
         }
         let said = fs::read(&console).unwrap_or_default();
         let said = String::from_utf8_lossy(&said);
-        if !pressed && said.contains("login:") {
+        if !pressed && wanted.iter().all(|text| said.contains(text)) {
             pressed = true;
             machine.stdin.as_mut().unwrap().write_all(b"system_powerdown\n").unwrap();
         }
         if Instant::now() > deadline {
             machine.kill().unwrap();
-            panic!("no {} in\n{said}", if pressed { "end" } else { "login prompt" });
+            panic!("no {} in\n{said}", if pressed { "end".into() } else { wanted.join(", ") });
         }
         std::thread::sleep(Duration::from_millis(500));
     }
-    assert!(pressed, "it ended before its login prompt:\n{}", String::from_utf8_lossy(&fs::read(&console).unwrap()));
+    assert!(pressed, "it ended before it said {wanted:?}:\n{}", String::from_utf8_lossy(&fs::read(&console).unwrap()));
 }
 
 /// A number in what dumpe2fs says of the root filesystem that `root_filesystem` left in `scratch`.
@@ -181,7 +181,9 @@ fn a_disk_grows_to_its_machine_and_becomes_somebody_at_its_first_boot() {
         let shipped = partitions(&raw)[2].2;
         let disk = fs::OpenOptions::new().write(true).open(&raw).unwrap();
         disk.set_len(disk.metadata().unwrap().len() + (1 << 30)).unwrap();
-        live_once(&raw, scratch.path());
+        // The SSH server starts when its keys are there, and nothing else waits for them.
+        let wanted: &[&str] = if keys.is_empty() { &["login:"] } else { &["login:", "ssh.service"] };
+        live_once(&raw, wanted, scratch.path());
         let grown = partitions(&raw)[2].2;
         assert!(grown > shipped + (1000 << 20), "{description}: the partition had {shipped} bytes, now {grown}");
         root_filesystem(&raw, &scratch.path().join("root.ext4"));
