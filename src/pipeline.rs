@@ -6,6 +6,7 @@
 //! [`cast`] goes all the way; [`prepare`] stops at a tree and [`create`] goes on from there, through the same stages.
 
 pub mod prepared;
+pub mod stages;
 
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,7 @@ use crate::root::{self, RootPath, RootTree, Workspace, WorkspaceKind};
 use crate::scrub::{self, Asked, BuildHost, DescribedPaths, ScrubbedTree};
 use crate::{container, disk, format, host};
 pub use prepared::Prepared;
+use stages::{Explain, Memory, Point, Reuse, Stages};
 
 /// Where a build works and what it may use, beside the plan.
 #[derive(Clone, Debug)]
@@ -33,8 +35,14 @@ pub struct Order {
     pub workspace: WorkspaceKind,
     /// Who unpacks packages.
     pub unpacker: Unpacker,
-    /// Where packages are kept between builds.
+    /// Where packages and stages are kept between builds.
     pub cache_dir: PathBuf,
+    /// Whether stages are.
+    pub reuse: Reuse,
+    /// Whether the user wants to know which stages were reused, and why not.
+    pub explain: Explain,
+    /// What identifies this very ingot: another one may make other trees.
+    pub tool: String,
     /// What `mirror://NAME` means.
     pub mirrors: Mirrors,
     /// Where the tree is kept for the user to look at, if asked for.
@@ -62,9 +70,10 @@ pub enum Reports {
 pub fn cast(plan: &Plan, order: &Order, reporter: &Reporter) -> Result<()> {
     in_workspace(order, reporter, |workspace| {
         let mut supplies = Supplies::resolve(plan, order, workspace, reporter)?;
+        let memory = install(plan, order, workspace, &supplies, reporter)?;
         let tree = workspace.tree()?;
-        let described = grow(plan, &mut supplies, &tree, reporter)?;
-        finish(plan, order, workspace, &supplies, tree, described, reporter)
+        let grown = configure(plan, &mut supplies, &tree, memory, reporter)?;
+        finish(plan, order, workspace, &supplies, tree, grown, reporter)
     })
 }
 
@@ -72,29 +81,34 @@ pub fn cast(plan: &Plan, order: &Order, reporter: &Reporter) -> Result<()> {
 pub fn prepare(plan: &Plan, order: &Order, root: &Path, reporter: &Reporter) -> Result<Prepared> {
     in_workspace(order, reporter, |workspace| {
         let mut supplies = Supplies::resolve(plan, order, workspace, reporter)?;
+        let memory = install(plan, order, workspace, &supplies, reporter)?;
         let tree = workspace.tree()?;
-        let described = grow(plan, &mut supplies, &tree, reporter)?;
+        let grown = configure(plan, &mut supplies, &tree, memory, reporter)?;
         host::namespace::kill_everything_else()?;
         drop(tree);
         workspace.keep(root, reporter)?;
-        Ok(Prepared { packages: supplies.packages, epoch: supplies.epoch, described })
+        let Grown { described, builds_began } = grown;
+        Ok(Prepared { packages: supplies.packages, epoch: supplies.epoch, described, builds_began })
     })
 }
 
 /// KIWI's `system create`: an image of a copy of the tree in `root`; the tree itself stays as it is.
 pub fn create(plan: &Plan, order: &Order, root: &Path, prepared: Prepared, reporter: &Reporter) -> Result<()> {
     in_workspace(order, reporter, |workspace| {
+        workspace.lay_out(reporter)?;
         workspace.fill_from(root, reporter)?;
         let apt = open_apt(plan, order, workspace)?;
-        let supplies = Supplies { apt, packages: prepared.packages, epoch: prepared.epoch };
-        finish(plan, order, workspace, &supplies, workspace.tree()?, prepared.described, reporter)
+        let Prepared { packages, epoch, described, builds_began } = prepared;
+        let supplies = Supplies { apt, packages, epoch };
+        let grown = Grown { described, builds_began };
+        finish(plan, order, workspace, &supplies, workspace.tree()?, grown, reporter)
     })
 }
 
 /// Does `work` in a workspace of its own and clears it away, whatever came of it.
-fn in_workspace<T>(order: &Order, reporter: &Reporter, work: impl FnOnce(&Workspace) -> Result<T>) -> Result<T> {
-    let workspace = Workspace::create(&order.work_dir, order.workspace, reporter)?;
-    let done = work(&workspace).map_err(|error| workspace.explain(error));
+fn in_workspace<T>(order: &Order, reporter: &Reporter, work: impl FnOnce(&mut Workspace) -> Result<T>) -> Result<T> {
+    let mut workspace = Workspace::create(&order.work_dir, order.workspace)?;
+    let done = work(&mut workspace).map_err(|error| workspace.explain(error));
     let kept = order.keep_root.as_ref().map_or(Ok(()), |folder| workspace.keep(folder, reporter));
     // A failed build is cleaned up too, but the first failure is the one that is told.
     let closed = workspace.close();
@@ -136,21 +150,62 @@ fn sandboxes(plan: &Plan, tree: &RootTree, epoch: i64) -> (Sandbox, Sandbox) {
     (sandbox, scripts)
 }
 
-/// Packages, overlays, accounts and scripts, in KIWI's order: what `system prepare` does.
-fn grow(plan: &Plan, supplies: &mut Supplies, tree: &RootTree, reporter: &Reporter) -> Result<DescribedPaths> {
+/// A tree with its packages and its configuration, beside the tree itself.
+struct Grown {
+    /// What the description put there.
+    described: DescribedPaths,
+    /// When the builds began that wrote to it.
+    builds_began: Vec<i64>,
+}
+
+/// Packages, in an empty workspace or on top of what an earlier build left in the cache.
+fn install(
+    plan: &Plan,
+    order: &Order,
+    workspace: &mut Workspace,
+    supplies: &Supplies,
+    reporter: &Reporter,
+) -> Result<Memory> {
+    let Supplies { apt, packages, epoch } = supplies;
+    let stages = Stages::of(plan, order, supplies, workspace, reporter)?;
+    let (reached, mut memory) = stages.resume(workspace)?;
+    memory.builds_began.extend(&order.build_host.builds_began);
+    if reached == Point::Nothing {
+        workspace.lay_out(reporter)?;
+    }
+    let tree = workspace.tree()?;
+    let (sandbox, scripts) = sandboxes(plan, &tree, *epoch);
+    if reached < Point::Bootstrapped {
+        apt.install(packages, Phase::Bootstrap, &tree, &sandbox, reporter)?;
+        let described = root::extract_bootstrap_archives(plan, &tree, reporter)?;
+        memory.described = described.iter().map(|path| path.as_bytes().to_vec()).collect();
+        root::run_script(ScriptPhase::PostBootstrap, plan, &tree, &scripts, reporter)?;
+        stages.keep(Point::Bootstrapped, &memory, workspace)?;
+    }
+    if reached < Point::Installed {
+        apt.install(packages, Phase::Image, &tree, &sandbox, reporter)?;
+        stages.keep(Point::Installed, &memory, workspace)?;
+    }
+    apt.settle(packages, &tree, reporter)?;
+    Ok(memory)
+}
+
+/// Overlays, accounts and scripts, in KIWI's order: the rest of what `system prepare` does.
+fn configure(
+    plan: &Plan,
+    supplies: &mut Supplies,
+    tree: &RootTree,
+    memory: Memory,
+    reporter: &Reporter,
+) -> Result<Grown> {
     let Supplies { apt, packages, epoch } = supplies;
     let (sandbox, scripts) = sandboxes(plan, tree, *epoch);
-    let script = |phase| root::run_script(phase, plan, tree, &scripts, reporter);
-
-    apt.install(packages, Phase::Bootstrap, tree, &sandbox, reporter)?;
-    let mut described = root::extract_bootstrap_archives(plan, tree, reporter)?;
-    script(ScriptPhase::PostBootstrap)?;
-    apt.install(packages, Phase::Image, tree, &sandbox, reporter)?;
-    described.extend(root::configure(plan, tree, &sandbox, *epoch, reporter)?);
-    script(ScriptPhase::Config)?;
+    let mut described = root::configure(plan, tree, &sandbox, *epoch, reporter)?;
+    described.extend(memory.described.iter().map(|path| RootPath::new(path)));
+    root::run_script(ScriptPhase::Config, plan, tree, &scripts, reporter)?;
     apt.uninstall(packages, tree, &sandbox, reporter)?;
     apt.delete(tree, reporter)?;
-    Ok(described.into_iter().collect())
+    Ok(Grown { described: described.into_iter().collect(), builds_began: memory.builds_began })
 }
 
 /// From a grown tree to the files of the release: what `system create` does.
@@ -160,13 +215,15 @@ fn finish(
     workspace: &Workspace,
     supplies: &Supplies,
     tree: RootTree,
-    described: DescribedPaths,
+    grown: Grown,
     reporter: &Reporter,
 ) -> Result<()> {
     let Supplies { apt, packages, epoch } = supplies;
     complete(plan, apt, packages, &tree, *epoch, reporter)?;
+    let Grown { described, builds_began } = grown;
     let asked = Asked { paths: described, passwords: root::passwords(plan), update_stack: plan.update_stack };
-    let build_host = BuildHost { workspace: Some(workspace.folder().to_path_buf()), ..order.build_host.clone() };
+    let workspace = Some(workspace.folder().to_path_buf());
+    let build_host = BuildHost { workspace, builds_began, ..order.build_host.clone() };
     let scrubbed = scrub::scrub(&plan.scrub, tree, &asked, &build_host, *epoch, reporter)?;
     let artifacts = pack(plan, &scrubbed, order, reporter)?;
     let installed = installed(&scrubbed, packages)?;

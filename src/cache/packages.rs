@@ -70,8 +70,10 @@ impl PackageStore {
         if !file::is_file(&path) {
             return Ok(None);
         }
-        let found = Sha256::of_reader(file::open(&path)?).or_cannot(|| format!("read {}", path.display()))?;
+        let opened = file::open(&path)?;
+        let found = Sha256::of_reader(&opened).or_cannot(|| format!("read {}", path.display()))?;
         if found == (digest, size) {
+            file::was_used(&opened);
             return Ok(Some(path));
         }
         file::remove(&path)?;
@@ -123,6 +125,47 @@ impl PackageStore {
         std::io::copy(limited, &mut copy).or_cannot(|| format!("copy the package {name} into the store"))?;
         copy.flush().or_cannot(|| format!("copy the package {name} into the store"))?;
         self.accept(incoming, name)
+    }
+
+    /// Every archive in the store: its name, which is its digest, and its length; the most recently used first.
+    pub fn list(&self) -> Result<Vec<(String, Bytes)>> {
+        let folder = self.cache.join("packages").join("sha256");
+        let mut all = Vec::new();
+        for part in if file::is_folder(&folder) { file::names(&folder)? } else { Vec::new() } {
+            for name in file::names(&folder.join(&part))? {
+                let Some(metadata) = file::metadata(&folder.join(&part).join(&name)) else { continue };
+                all.push((metadata.modified().ok(), name.to_string_lossy().into_owned(), Bytes(metadata.len())));
+            }
+        }
+        all.sort_by(|one, other| (other.0, &one.1).cmp(&(one.0, &other.1)));
+        Ok(all.into_iter().map(|(_, name, size)| (name, size)).collect())
+    }
+
+    /// Removes the least recently used archives until no more than `limit` is taken. Returns the lengths of what went.
+    pub fn collect(&self, limit: Bytes) -> Result<Vec<Bytes>> {
+        let mut taken = Bytes::ZERO;
+        let mut gone = Vec::new();
+        for (name, size) in self.list()? {
+            taken = taken + size;
+            if let (true, Ok(digest)) = (taken > limit, name.parse()) {
+                file::remove(&self.path(digest))?;
+                gone.push(size);
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Reads every archive through and removes those that are damaged. Returns names, and whether each was good.
+    pub fn verify(&self) -> Result<Vec<(String, bool)>> {
+        let mut all = Vec::new();
+        for (name, size) in self.list()? {
+            let good = match name.parse() {
+                Ok(digest) => self.get(digest, size)?.is_some(),
+                Err(_) => false,
+            };
+            all.push((name, good));
+        }
+        Ok(all)
     }
 }
 

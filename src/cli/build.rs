@@ -13,9 +13,11 @@ use crate::description::Colour;
 use crate::error::{Error, Exit, Result};
 use crate::host::{self, file};
 use crate::package::{Mirrors, Unpacker};
+use crate::pipeline::stages::{Explain, Reuse};
 use crate::pipeline::{self, Order, Reports};
 use crate::plan::{ContainerArchive, Output, Plan};
 use crate::release::Staging;
+use crate::release::artifact::hex;
 use crate::release::manifest::digest_description;
 use crate::report::{Reporter, Verbosity};
 use crate::root::{Workspace, WorkspaceKind};
@@ -47,14 +49,10 @@ pub fn run(arguments: BuildArguments, colour: Colour) -> Result<u8> {
 }
 
 fn order(arguments: &BuildArguments, plan: &Plan, staging: &Staging) -> Result<Order> {
-    let home = arguments.home.clone().unwrap_or_else(|| PathBuf::from("/"));
-    let config_home = arguments.config_home.clone().unwrap_or_else(|| home.join(".config"));
-    let cache_home = arguments.cache_home.clone().unwrap_or_else(|| home.join(".cache"));
-    let cache_dir = match (&arguments.cache_dir, arguments.no_cache) {
-        (_, true) => staging.folder().join(".cache"),
-        (Some(folder), _) => folder.clone(),
-        (None, _) if host::is_root() => "/var/cache/ingot".into(),
-        (None, _) => cache_home.join("ingot"),
+    let config_home = arguments.config_home.clone().unwrap_or_else(|| arguments.cache.home().join(".config"));
+    let cache_dir = match arguments.no_cache {
+        true => staging.folder().join(".cache"),
+        false => arguments.cache.folder(),
     };
     let cache_dir = file::absolute(&cache_dir)?;
     file::create_folders(&cache_dir)?;
@@ -72,6 +70,12 @@ fn order(arguments: &BuildArguments, plan: &Plan, staging: &Staging) -> Result<O
             UnpackerChoice::Parallel => Unpacker::Parallel,
         },
         cache_dir,
+        reuse: match arguments.no_cache || arguments.no_stage_cache {
+            true => Reuse::No,
+            false => Reuse::UpTo(arguments.cache_limit),
+        },
+        explain: if arguments.explain_cache { Explain::Aloud } else { Explain::InTheLog },
+        tool: hex(&file::digest(Path::new("/proc/self/exe"))?),
         mirrors: Mirrors::load(&arguments.mirrors, Some(&config_home.join("ingot/mirrors.toml")))?,
         keep_root: arguments.keep_root.then(|| staging.folder().join(format!("{}.root", plan.image.name))),
         build_host: BuildHost::this_machine(&work_dir, since_1970().as_secs() as i64),

@@ -5,6 +5,7 @@
 pub mod audit;
 pub mod boot;
 pub mod build;
+pub mod cache;
 pub mod check;
 pub mod kiwi;
 pub mod manual;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::bytes::Bytes;
 use crate::description::Colour;
 use crate::error::{Exit, Result};
 use crate::plan::{Choices, NetworkForScripts, UpdateStack};
@@ -51,6 +53,7 @@ Check the result
   audit       Read an artifact back and report what a golden image must not carry
 
 Housekeeping
+  cache       Look after packages and stages of builds that are kept
   completions Print completions for a shell
   manual      Write the man pages into a folder
 
@@ -98,6 +101,9 @@ pub enum Command {
         after_help = "Examples:\n  ingot audit out/debian-minimal.x86_64-1.0.0.qcow2\n  ingot audit image.oci.tar"
     )]
     Audit(AuditArguments),
+    /// Look after the cache of packages and of stages of builds
+    #[command(after_help = "Examples:\n  ingot cache list\n  ingot cache gc --limit 5G")]
+    Cache(cache::CacheArguments),
     /// Print completions for a shell
     #[command(
         after_help = "Examples:\n  ingot completions bash > /etc/bash_completion.d/ingot\n  ingot completions fish"
@@ -162,6 +168,21 @@ impl Selection {
     }
 }
 
+/// `20G`, `512M`, `0`: bytes with a binary unit.
+fn parse_size(text: &str) -> std::result::Result<Bytes, String> {
+    let digits = text.trim_end_matches(|char: char| !char.is_ascii_digit());
+    let unit: u64 = match text[digits.len()..].to_ascii_uppercase().trim_end_matches("IB") {
+        "" => 1,
+        "K" => 1 << 10,
+        "M" => 1 << 20,
+        "G" => 1 << 30,
+        "T" => 1 << 40,
+        _ => return Err("a number and K, M, G or T is needed: 20G".into()),
+    };
+    let number = digits.parse::<u64>().map_err(|_| "a number and K, M, G or T is needed: 20G".to_string())?;
+    number.checked_mul(unit).map(Bytes).ok_or_else(|| "that is more than any disk holds".into())
+}
+
 fn parse_epoch(text: &str) -> std::result::Result<i64, String> {
     let latest = 253_402_300_799; // the end of the year 9999
     match text.parse::<i64>() {
@@ -211,12 +232,21 @@ pub struct BuildArguments {
     /// Where mirror://NAME is (repeat for several); default: mirrors.toml, else the host's apt sources
     #[arg(long = "mirror", value_name = "NAME=URL")]
     pub mirrors: Vec<String>,
-    /// Downloaded packages are kept here; default: /var/cache/ingot for root, else ~/.cache/ingot
-    #[arg(long, value_name = "DIR", env = "INGOT_CACHE_DIR")]
-    pub cache_dir: Option<PathBuf>,
+    /// Where the cache is.
+    #[command(flatten)]
+    pub cache: cache::CacheFolder,
     /// Neither read nor write the cache
     #[arg(long)]
     pub no_cache: bool,
+    /// Use packages of the cache, but neither reuse nor keep stages of the build
+    #[arg(long)]
+    pub no_stage_cache: bool,
+    /// Say which stages were reused, or why not
+    #[arg(long)]
+    pub explain_cache: bool,
+    /// What stages of builds may take in the cache; the least recently used go first
+    #[arg(long, value_name = "SIZE", env = "INGOT_CACHE_LIMIT", default_value = "20G", value_parser = parse_size)]
+    pub cache_limit: Bytes,
     /// Where the tree is built
     #[arg(long, value_enum, default_value = "loop")]
     pub workspace: WorkspaceChoice,
@@ -241,15 +271,9 @@ pub struct BuildArguments {
     /// Keep the tree in the target folder as NAME.root, also when the build fails
     #[arg(long)]
     pub keep_root: bool,
-    /// For ~/.config and ~/.cache.
-    #[arg(long, env = "HOME", hide = true)]
-    pub home: Option<PathBuf>,
     /// For mirrors.toml.
     #[arg(long, env = "XDG_CONFIG_HOME", hide = true)]
     pub config_home: Option<PathBuf>,
-    /// For the cache.
-    #[arg(long, env = "XDG_CACHE_HOME", hide = true)]
-    pub cache_home: Option<PathBuf>,
 }
 
 impl BuildArguments {
@@ -356,6 +380,7 @@ pub fn run(line: CommandLine) -> u8 {
     let done: Result<u8> = match line.command {
         Command::Build(arguments) => build::run(*arguments, colour()),
         Command::Kiwi { arguments } => return kiwi::run(&arguments, colour()),
+        Command::Cache(arguments) => cache::run(arguments),
         Command::Completions { shell } => manual::completions(shell),
         Command::Manual { folder } => manual::write(&folder),
         Command::Boot(arguments) => boot::run(&arguments),

@@ -353,3 +353,10 @@ pub fn size_on_disk(metadata: &fs::Metadata) -> crate::bytes::Bytes {
     use std::os::unix::fs::MetadataExt;
     crate::bytes::Bytes(metadata.blocks() * 512)
 }
+
+/// Remembers, in its time of modification, that a file of a cache was used now. Where that is not allowed, it is
+/// forgotten earlier.
+#[allow(clippy::disallowed_methods)] // Decides only what a cache keeps longest.
+pub fn was_used(file: &File) {
+    let _ = file.set_modified(std::time::SystemTime::now());
+}

@@ -41,6 +41,25 @@ impl Mount {
         &self.target
     }
 
+    /// Remounts read-only, which writes everything to the device. False where a file is open for writing.
+    pub fn forbid_writing(&self) -> Result<bool> {
+        match self.remount(MountFlags::RDONLY) {
+            Ok(()) => Ok(true),
+            Err(Errno::BUSY) => Ok(false),
+            Err(error) => Err(error).or_cannot(|| format!("remount {} read-only", self.target.display())),
+        }
+    }
+
+    /// Undoes [`Mount::forbid_writing`].
+    pub fn allow_writing(&self) -> Result<()> {
+        self.remount(MountFlags::empty()).or_cannot(|| format!("remount {} for writing", self.target.display()))
+    }
+
+    fn remount(&self, access: MountFlags) -> rustix::io::Result<()> {
+        let flags = MountFlags::NODEV | MountFlags::NOATIME | access;
+        rustix::mount::mount_remount(&self.target, flags, c"")
+    }
+
     /// Unmounts; EBUSY is an error that names who holds it.
     pub fn close(mut self) -> Result<()> {
         let started = Instant::now();

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::apt::Apt;
 use super::database;
+use super::deferred::Initrds;
 use super::dependency::{Follow, Graph};
 use super::order::{self, Batch};
 use super::solution;
@@ -125,6 +126,20 @@ impl Apt {
     /// Configures everything that is unpacked.
     fn configure(&self, tree: &Rooted, sandbox: &Sandbox, step: &Step) -> Result<()> {
         self.initrds.deferred(tree, sandbox, |sandbox| Run { sandbox, step }.dpkg(&["--configure", "-a"]))
+    }
+
+    /// What influences an installation beside the packages themselves: names for people, and values.
+    pub fn influences(&self) -> [(&'static str, String); 3] {
+        let architectures = [std::slice::from_ref(&self.native), &self.foreign].concat().join(" ");
+        let unpacker = match self.unpacker {
+            Unpacker::Dpkg => "dpkg",
+            Unpacker::Parallel => "parallel",
+        };
+        let initrds = match self.initrds {
+            Initrds::AtTheEnd => "at the end",
+            Initrds::ByPackages => "by packages",
+        };
+        [("the architecture", architectures), ("the unpacker", unpacker.into()), ("when initrds are made", initrds.into())]
     }
 
     /// The packages of one phase, in the order of the set.

@@ -25,6 +25,8 @@ pub struct Prepared {
     pub epoch: i64,
     /// What the description itself put there.
     pub described: DescribedPaths,
+    /// When the builds began that wrote to it, seconds since 1970.
+    pub builds_began: Vec<i64>,
 }
 
 /// The file; `request` is what the caller needs to make the same plan again.
@@ -36,6 +38,7 @@ struct Kept<R> {
     packages: PackageSet,
     epoch: i64,
     described: Vec<Vec<u8>>,
+    builds_began: Vec<i64>,
 }
 
 impl Prepared {
@@ -48,7 +51,8 @@ impl Prepared {
     pub fn keep<R: Serialize>(self, root: &Path, request: R) -> Result<()> {
         let described = self.described.iter().map(|path| path.as_bytes().to_vec()).collect();
         let version = env!("CARGO_PKG_VERSION").to_string();
-        let kept = Kept { version, request, packages: self.packages, epoch: self.epoch, described };
+        let Prepared { packages, epoch, builds_began, .. } = self;
+        let kept = Kept { version, request, packages, epoch, described, builds_began };
         let text = serde_json::to_vec(&kept);
         let text = text.map_err(|error| Error::cannot(Exit::Bug, format!("write {FILE}")).because(error))?;
         file::create_folders(&root.join("image"))?;
@@ -69,7 +73,8 @@ impl Prepared {
             return Err(cannot(Exit::Description).because(format!("ingot {version} prepared it")));
         }
         let kept: Kept<R> = serde_json::from_slice(&text).map_err(|error| cannot(Exit::Description).because(error))?;
-        let described = kept.described.into_iter().map(RootPath::new).collect();
-        Ok((Prepared { packages: kept.packages, epoch: kept.epoch, described }, kept.request))
+        let described = kept.described.iter().map(RootPath::new).collect();
+        let Kept { packages, epoch, builds_began, request, .. } = kept;
+        Ok((Prepared { packages, epoch, described, builds_began }, request))
     }
 }

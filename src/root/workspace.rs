@@ -4,6 +4,7 @@
 //! sparse file on an autoclear loop device: it bounds what a build can write, behaves the same on every host, and is
 //! gone in one step. Never ships: disks get fresh filesystems, filled from the tree.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::tree::{RootPath, RootTree};
@@ -21,6 +22,8 @@ const PREFIX: &str = "ingot-work-";
 /// The scratch filesystem's identifier and hash seed. Fixed, so that folders list their entries in the same order in
 /// every build, whatever programs make of it.
 const IDENTIFIER: &str = "696e676f-7400-4000-8000-73637261746b";
+/// The scratch filesystem's image in the work folder.
+const IMAGE: &str = "scratch";
 /// No scratch filesystem is larger: its metadata would cost more than it gives.
 const LARGEST: Bytes = Bytes::gib(256);
 /// Below this a build of anything fails anyway.
@@ -40,6 +43,7 @@ pub enum WorkspaceKind {
 /// A locked work folder and the filesystem in it.
 #[derive(Debug)]
 pub struct Workspace {
+    kind: WorkspaceKind,
     // Dropped in this order.
     scratch: Option<Scratch>,
     folder: WorkFolder,
@@ -49,6 +53,7 @@ pub struct Workspace {
 struct Scratch {
     mount: Mount,
     device: LoopDevice,
+    length: Bytes,
 }
 
 /// Removes itself.
@@ -59,35 +64,78 @@ struct WorkFolder {
 }
 
 impl Workspace {
-    /// Sweeps what killed builds left in `parent` and makes a new workspace there. 74 where there is no space, 69 where
-    /// mke2fs is missing.
-    pub fn create(parent: &Path, kind: WorkspaceKind, reporter: &Reporter) -> Result<Workspace> {
+    /// Sweeps what killed builds left in `parent` and makes a new work folder there, without a tree. 74 where it cannot
+    /// be made.
+    pub fn create(parent: &Path, kind: WorkspaceKind) -> Result<Workspace> {
         file::create_folders(parent)?;
         let parent = file::canonical(parent)?;
         Workspace::sweep(&parent)?;
         let (path, lock) = lock::create_locked(&parent, PREFIX)?;
-        let folder = WorkFolder { path, _lock: lock };
-        let scratch = match kind {
+        Ok(Workspace { kind, scratch: None, folder: WorkFolder { path, _lock: lock } })
+    }
+
+    /// Makes an empty tree. 74 where there is no space, 69 where mke2fs is missing.
+    pub fn lay_out(&mut self, reporter: &Reporter) -> Result<()> {
+        self.scratch = match self.kind {
             WorkspaceKind::Folder => None,
-            WorkspaceKind::Loop => match Scratch::create(&folder.path, reporter) {
+            WorkspaceKind::Loop => match Scratch::create(&self.folder.path, reporter) {
                 Ok(scratch) => Some(scratch),
                 Err(NoScratch::NoLoopDevice(error)) => {
                     let text = format!("the tree is built in a plain folder, nothing bounds its size: {error}");
                     reporter.warn(Warning { text, place: None });
+                    self.kind = WorkspaceKind::Folder;
                     None
                 }
                 Err(NoScratch::Failed(error)) => return Err(error),
             },
         };
-        let workspace = Workspace { scratch, folder };
-        file::create_folders(&workspace.tree_path())?;
-        let tree = workspace.tree()?;
+        file::create_folders(&self.tree_path())?;
+        let tree = self.tree()?;
         tree.set_mode(&RootPath::root(), 0o755)?;
         // Every system has them, and every sandbox mounts on them.
         for (path, mode) in [("/dev", 0o755), ("/proc", 0o755), ("/run", 0o755), ("/sys", 0o755), ("/tmp", 0o1777)] {
             tree.create_folders(&path.into(), mode)?;
         }
-        Ok(workspace)
+        Ok(())
+    }
+
+    /// What the tree is in, now: without a loop device it is a folder, whatever was asked for.
+    pub fn kind(&self) -> WorkspaceKind {
+        self.kind
+    }
+
+    /// Puts a tree here that [`Workspace::freeze`] showed: `fill` writes the image of its filesystem, `length` bytes,
+    /// into an empty file, and says whether it succeeded. False where it did not, or where there is no loop device:
+    /// then there is no tree yet.
+    pub fn restore(&mut self, length: Bytes, fill: impl FnOnce(&File) -> Result<bool>) -> Result<bool> {
+        if self.kind == WorkspaceKind::Folder {
+            return Ok(false);
+        }
+        let image = self.folder.path.join(IMAGE);
+        if !fill(&file::create(&image)?)? {
+            file::remove(&image)?;
+            return Ok(false);
+        }
+        match Scratch::mount(&self.folder.path, length) {
+            Ok(scratch) => self.scratch = Some(scratch),
+            // `lay_out` meets the same and says so.
+            Err(NoScratch::NoLoopDevice(_)) => return Ok(false),
+            Err(NoScratch::Failed(error)) => return Err(error),
+        }
+        Ok(true)
+    }
+
+    /// Shows the image of the tree's filesystem and its length while nothing changes in it. Kills what programs left
+    /// running. `None` where the tree is in a folder, or something keeps a file in it open for writing.
+    pub fn freeze<T>(&self, look: impl FnOnce(&File, Bytes) -> Result<T>) -> Result<Option<T>> {
+        let Some(scratch) = &self.scratch else { return Ok(None) };
+        namespace::kill_everything_else()?;
+        if !scratch.mount.forbid_writing()? {
+            return Ok(None);
+        }
+        let seen = file::open(&self.folder.path.join(IMAGE)).and_then(|image| look(&image, scratch.length));
+        scratch.mount.allow_writing()?;
+        seen.map(Some)
     }
 
     /// Removes what killed builds left in `parent`; what a build is using stays. [`Workspace::create`] does it, too: this
@@ -137,6 +185,10 @@ impl Workspace {
     /// Copies the tree as it is to `folder`, for a person to look at. 73 where something is there already.
     pub fn keep(&self, folder: &Path, reporter: &Reporter) -> Result<()> {
         let what = || format!("keep the tree in {}", folder.display());
+        if !file::exists(&self.tree_path()) {
+            reporter.say("there is no tree to keep yet");
+            return Ok(());
+        }
         if file::exists(folder) {
             return Err(Error::cannot(Exit::CannotCreate, what()).because("it exists already"));
         }
@@ -155,10 +207,10 @@ impl Workspace {
     pub fn close(self) -> Result<()> {
         namespace::kill_everything_else()?;
         let tree = self.tree_path();
-        let Workspace { scratch, folder } = self;
+        let Workspace { scratch, folder, .. } = self;
         // Unmounting writes everything back that is still in memory, unless it is deleted.
         file::remove_tree(&tree)?;
-        if let Some(Scratch { mount, device }) = scratch {
+        if let Some(Scratch { mount, device, .. }) = scratch {
             mount.close()?;
             device.close()?;
         }
@@ -187,7 +239,7 @@ impl From<Error> for NoScratch {
 
 impl Scratch {
     fn create(folder: &Path, reporter: &Reporter) -> Result<Scratch, NoScratch> {
-        let (image, target) = (folder.join("scratch"), folder.join("mounted"));
+        let image = folder.join(IMAGE);
         let free = file::free_space(folder)?;
         // The host keeps a twentieth of what is free.
         let size = Bytes(free.0 / 20 * 19).min(LARGEST).align_down(Bytes::mib(1));
@@ -198,12 +250,8 @@ impl Scratch {
                     .hint("choose a larger place with `--work-dir`"),
             ));
         }
-        file::create_folder(&target)?;
         file::create(&image)?.set_len(size.0).or_cannot(|| format!("make {}", image.display()))?;
-        let device = LoopDevice::attach(&image, Bytes(0), size, Access::Write).map_err(|error| {
-            let no_device = error.exit() == Exit::HostLacks;
-            if no_device { NoScratch::NoLoopDevice(error) } else { NoScratch::Failed(error) }
-        })?;
+        let device = Scratch::attach(folder, size)?;
         // No journal, no checksums, nothing reserved, no inode tables written before they are needed: it lives an hour.
         Program::new("mke2fs")
             .args(["-q", "-F", "-t", "ext4", "-m", "0", "-i", "8192", "-I", "256", "-U", IDENTIFIER])
@@ -211,7 +259,25 @@ impl Scratch {
             .args(["-E", &format!("hash_seed={IDENTIFIER},lazy_itable_init=1,nodiscard,root_owner=0:0")])
             .arg(device.path())
             .run(reporter)?;
+        Ok(Scratch::mount_device(folder, device, size)?)
+    }
+
+    /// The filesystem that is in the image already.
+    fn mount(folder: &Path, length: Bytes) -> Result<Scratch, NoScratch> {
+        Ok(Scratch::mount_device(folder, Scratch::attach(folder, length)?, length)?)
+    }
+
+    fn attach(folder: &Path, length: Bytes) -> Result<LoopDevice, NoScratch> {
+        LoopDevice::attach(&folder.join(IMAGE), Bytes(0), length, Access::Write).map_err(|error| {
+            let no_device = error.exit() == Exit::HostLacks;
+            if no_device { NoScratch::NoLoopDevice(error) } else { NoScratch::Failed(error) }
+        })
+    }
+
+    fn mount_device(folder: &Path, device: LoopDevice, length: Bytes) -> Result<Scratch> {
+        let target = folder.join("mounted");
+        file::create_folder(&target)?;
         let mount = Mount::device(device.path(), &target, "ext4", Access::Write, "noinit_itable")?;
-        Ok(Scratch { mount, device })
+        Ok(Scratch { mount, device, length })
     }
 }

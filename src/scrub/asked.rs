@@ -55,8 +55,9 @@ pub struct BuildHost {
     pub resolver: Vec<u8>,
     /// The folder of the build's workspace, as programs in the build may have seen it.
     pub workspace: Option<PathBuf>,
-    /// When the build began, in seconds since 1970 by the host's clock. Absent where nothing was built.
-    pub build_started: Option<i64>,
+    /// When the build began, in seconds since 1970 by the host's clock, and when those began whose stages it goes on
+    /// from. Empty where nothing was built.
+    pub builds_began: Vec<i64>,
 }
 
 impl BuildHost {
@@ -75,19 +76,19 @@ impl BuildHost {
             names,
             resolver: read("/etc/resolv.conf"),
             workspace: Some(workspace.into()),
-            build_started: Some(started),
+            builds_began: vec![started],
         }
     }
 
     /// No machine at all: for trees that were not built here.
     pub fn unknown() -> BuildHost {
-        BuildHost { names: BTreeSet::new(), resolver: Vec::new(), workspace: None, build_started: None }
+        BuildHost { names: BTreeSet::new(), resolver: Vec::new(), workspace: None, builds_began: Vec::new() }
     }
 
     /// Whether the build wrote something at this time, seconds since 1970. A package's file may be dated later than a
     /// host's clock that is behind, so the time that counts ends a day after the build began.
     pub fn wrote_at(&self, time: i64) -> bool {
-        self.build_started.is_some_and(|started| (started..started + 86_400).contains(&time))
+        self.builds_began.iter().any(|began| (*began..began + 86_400).contains(&time))
     }
 
     /// Whether these bytes are one of its names.

@@ -201,7 +201,7 @@ fn a_spoilt_cache_is_noticed_and_never_installed() {
     bench.build_into(&description, "expected").run().expect(0);
     // Flips a bit in every package of the store.
     let mut spoilt = 0;
-    for path in files_below(&bench.path("cache")) {
+    for path in files_below(&bench.path("cache/packages")) {
         let mut bytes = fs::read(&path).unwrap();
         if bytes.starts_with(b"!<arch>") {
             let middle = bytes.len() / 2;

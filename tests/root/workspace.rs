@@ -11,6 +11,13 @@ use ingot::root::{Workspace, WorkspaceKind};
 use crate::support::leaks::Host;
 use crate::support::{alone, need, scratch, together};
 
+/// A workspace with an empty tree.
+fn workspace(parent: &Path, kind: WorkspaceKind) -> Result<Workspace, Error> {
+    let mut workspace = Workspace::create(parent, kind)?;
+    workspace.lay_out(&Reporter::silent())?;
+    Ok(workspace)
+}
+
 #[test]
 fn a_workspace_gives_an_empty_tree_and_leaves_nothing() {
     need!(root);
@@ -18,7 +25,7 @@ fn a_workspace_gives_an_empty_tree_and_leaves_nothing() {
     let _turn = alone();
     for kind in [WorkspaceKind::Loop, WorkspaceKind::Folder] {
         let (parent, before) = (scratch(), Host::look(&[]));
-        let workspace = Workspace::create(parent.path(), kind, &Reporter::silent()).unwrap();
+        let workspace = workspace(parent.path(), kind).unwrap();
         let tree = workspace.tree().unwrap();
         let entries = tree.walk(&"/".into()).unwrap();
         let seen: Vec<_> = entries.iter().map(|entry| format!("{} {:o}", entry.path, entry.mode)).collect();
@@ -40,7 +47,7 @@ fn a_workspace_that_is_only_dropped_leaves_nothing_either() {
     need!("mke2fs");
     let _turn = alone();
     let (parent, before) = (scratch(), Host::look(&[]));
-    drop(Workspace::create(parent.path(), WorkspaceKind::Loop, &Reporter::silent()).unwrap());
+    drop(workspace(parent.path(), WorkspaceKind::Loop).unwrap());
     before.assert_nothing_left(&[parent.path()]);
 }
 
@@ -49,10 +56,10 @@ fn the_next_build_sweeps_what_a_killed_one_left_and_not_what_is_in_use() {
     need!(root);
     let _turn = together();
     let parent = scratch();
-    let used = Workspace::create(parent.path(), WorkspaceKind::Folder, &Reporter::silent()).unwrap();
+    let used = workspace(parent.path(), WorkspaceKind::Folder).unwrap();
     std::fs::create_dir_all(parent.path().join("ingot-work-dead/tree/dev")).unwrap();
     std::fs::create_dir(parent.path().join("else")).unwrap();
-    let other = Workspace::create(parent.path(), WorkspaceKind::Folder, &Reporter::silent()).unwrap();
+    let other = workspace(parent.path(), WorkspaceKind::Folder).unwrap();
     assert!(used.folder().exists() && other.folder().exists());
     assert!(!parent.path().join("ingot-work-dead").exists());
     assert!(parent.path().join("else").exists());
@@ -70,10 +77,10 @@ fn a_full_workspace_is_74_and_says_which_filesystem() {
     };
     run(script);
     let _unmount = Unmount(parent.path());
-    let refused = Workspace::create(parent.path(), WorkspaceKind::Loop, &Reporter::silent()).unwrap_err();
+    let refused = workspace(parent.path(), WorkspaceKind::Loop).unwrap_err();
     assert_eq!(refused.exit(), Exit::Io);
     assert!(refused.text().contains("has only"), "{}", refused.text());
-    let workspace = Workspace::create(parent.path(), WorkspaceKind::Folder, &Reporter::silent()).unwrap();
+    let workspace = workspace(parent.path(), WorkspaceKind::Folder).unwrap();
     let error = workspace.explain(Error::cannot(Exit::Description, "run config.sh"));
     assert_eq!(error.exit(), Exit::Io);
     assert!(

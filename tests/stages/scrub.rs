@@ -18,7 +18,7 @@ fn host() -> BuildHost {
         names: BTreeSet::from(["forge7".to_string(), "forge7.example.org".to_string()]),
         resolver: b"nameserver 192.0.2.53\n".to_vec(),
         workspace: Some("/var/tmp/ingot-work-42".into()),
-        build_started: None,
+        builds_began: Vec::new(),
     }
 }
 
@@ -515,7 +515,7 @@ fn what_the_build_wrote_is_dated_like_the_image() {
     tree.write(&"/tmp/x".into(), "x", 0o644).unwrap();
     tree.set_mtime(&"/usr/sbin/sshd".into(), 1_000_000_000).unwrap();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
-    let host = BuildHost { build_started: Some(now - 60), ..host() };
+    let host = BuildHost { builds_began: vec![now - 60], ..host() };
     let reporter = Reporter::silent();
     // The image is dated after the build: a host whose clock is behind, or a date that somebody chose.
     let epoch = now + 1_000_000;

@@ -9,13 +9,16 @@ use serde_json::{Value, json};
 
 use super::arguments::Globals;
 use super::settings::Settings;
+use crate::bytes::Bytes;
 use crate::cli::build::since_1970;
 use crate::description::Colour;
 use crate::error::{Error, Exit, Result, Warning};
 use crate::host::{self, file};
 use crate::package::{Mirrors, Unpacker};
+use crate::pipeline::stages::{Explain, Reuse};
 use crate::pipeline::{Order, Reports};
 use crate::plan::Plan;
+use crate::release::artifact::hex;
 use crate::release::manifest::digest_description;
 use crate::report::{Colouring, KiwiLog, Level, Reporter};
 use crate::root::{Workspace, WorkspaceKind};
@@ -145,6 +148,13 @@ impl<'a> Frame<'a> {
             workspace: WorkspaceKind::Loop,
             unpacker: Unpacker::default(),
             cache_dir,
+            // A build farm's worker starts from nothing each time: what it kept nobody would find.
+            reuse: match (places.cache, super::farm::is_worker()) {
+                (CacheUse::Shared, false) => Reuse::UpTo(Bytes::gib(20)),
+                _ => Reuse::No,
+            },
+            explain: Explain::InTheLog,
+            tool: hex(&file::digest(Path::new("/proc/self/exe"))?),
             mirrors: Mirrors::load(&[], config.as_deref())?,
             keep_root: places.keep_root.clone(),
             build_host: BuildHost::this_machine(&work_dir, since_1970().as_secs() as i64),

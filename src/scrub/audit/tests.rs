@@ -89,7 +89,7 @@ fn host() -> BuildHost {
         names: BTreeSet::from(["forge7".to_string(), "forge7.example.org".to_string()]),
         resolver: b"nameserver 192.0.2.53\n".to_vec(),
         workspace: Some("/var/tmp/ingot-work-42".into()),
-        build_started: None,
+        builds_began: Vec::new(),
     }
 }
 

@@ -1,0 +1,222 @@
+//! Going on from where an earlier build was: which stage a build may reuse, and what it keeps for the next one.
+//!
+//! In: a plan and its resolved packages. Out: keys, a tree restored from the stage store, and stages kept there. Never
+//! reuses a stage unless everything that could have influenced its tree is the same.
+//!
+//! Two points are kept: `bootstrapped` (where enough comes after it to be worth it) and `installed`. What comes after
+//! them, the description's overlays and scripts, is quick and changes most often.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Order, Supplies};
+use crate::bytes::Bytes;
+use crate::cache::stages::{Kept, Key, Stage, StageStore};
+use crate::error::{Error, Exit, Result};
+use crate::host::file;
+use crate::package::{Package, Phase};
+use crate::plan::{NetworkForScripts, Plan, ScriptPhase};
+use crate::release::artifact::hex;
+use crate::report::Reporter;
+use crate::root::{RootPath, Workspace, WorkspaceKind};
+
+/// Whether stages of earlier builds are used and this build's are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// Yes; all of them together take no more than this.
+    UpTo(Bytes),
+    /// No (`--no-stage-cache`, `--no-cache`).
+    No,
+}
+
+/// Whether the user wants to know why (`--explain-cache`); the log has it in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Explain {
+    /// On the terminal, too.
+    Aloud,
+    /// Only in the log.
+    InTheLog,
+}
+
+/// How far a tree has grown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Point {
+    /// It is empty.
+    Nothing,
+    /// The bootstrap packages, archives and `post_bootstrap.sh`.
+    Bootstrapped,
+    /// All packages.
+    Installed,
+}
+
+/// What a build knows beside the tree at such a point.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Memory {
+    /// The paths that the description put there.
+    pub described: Vec<Vec<u8>>,
+    /// When the builds began that wrote to the tree, seconds since 1970 by the host's clock.
+    pub builds_began: Vec<i64>,
+}
+
+/// The stages of one build.
+pub struct Stages<'a> {
+    store: Option<StageStore>,
+    keys: Vec<(Point, Key)>,
+    explain: Explain,
+    reporter: &'a Reporter,
+}
+
+impl<'a> Stages<'a> {
+    /// Computes the keys.
+    pub(super) fn of(
+        plan: &Plan,
+        order: &Order,
+        supplies: &Supplies,
+        workspace: &Workspace,
+        reporter: &'a Reporter,
+    ) -> Result<Stages<'a>> {
+        let mut stages = Stages { store: None, keys: Vec::new(), explain: order.explain, reporter };
+        let Reuse::UpTo(limit) = order.reuse else {
+            stages.say("stages: not used, as asked for");
+            return Ok(stages);
+        };
+        if workspace.kind() == WorkspaceKind::Folder {
+            stages.say("stages: not used, because the tree is built in a folder");
+            return Ok(stages);
+        }
+        if reaches_the_network(plan) {
+            stages.say("stages: not used, because post_bootstrap.sh reaches the network and may do anything");
+            return Ok(stages);
+        }
+        stages.keys = keys(plan, order, supplies)?;
+        stages.store = Some(StageStore::open(&order.cache_dir, limit)?);
+        Ok(stages)
+    }
+
+    /// Restores the latest point that an earlier build reached with the same input.
+    pub fn resume(&self, workspace: &mut Workspace) -> Result<(Point, Memory)> {
+        let Some(store) = &self.store else { return Ok((Point::Nothing, Memory::default())) };
+        for (point, key) in self.keys.iter().rev() {
+            let Some(stage) = store.find(key)? else {
+                self.say(&why_not(store, key)?);
+                continue;
+            };
+            let step = self.reporter.step("stage");
+            step.now(key.stage());
+            match restore(&stage, workspace)? {
+                Some(memory) => {
+                    step.finish(&format!("{} reused ({:.8})", key.stage(), key.digest().to_string()));
+                    self.say(&format!("{}: reused", key.stage()));
+                    return Ok((*point, memory));
+                }
+                None => {
+                    step.finish(&format!("{} was damaged, and is made again", key.stage()));
+                    self.say(&format!("{}: made again, because the kept one was damaged", key.stage()));
+                }
+            }
+        }
+        Ok((Point::Nothing, Memory::default()))
+    }
+
+    /// Keeps the tree for later builds, if this point is one that is kept. A cache that cannot be written is no
+    /// reason to fail.
+    pub fn keep(&self, point: Point, memory: &Memory, workspace: &Workspace) -> Result<()> {
+        let Some(store) = &self.store else { return Ok(()) };
+        let Some((_, key)) = self.keys.iter().find(|(kept, _)| *kept == point) else { return Ok(()) };
+        let step = self.reporter.step("stage");
+        step.now(key.stage());
+        let memory = serde_json::to_value(memory)
+            .map_err(|error| Error::cannot(Exit::Bug, "keep a stage").because(error))?;
+        let kept = workspace.freeze(|image, length| Ok(store.keep(key, memory, image, length)))?;
+        step.finish(&match kept {
+            Some(Ok(Kept::Yes(size))) => format!("{} kept, {size}", key.stage()),
+            Some(Ok(Kept::NoRoom)) => format!("{} not kept: there is no room for it", key.stage()),
+            Some(Err(error)) => format!("{} not kept: {error}", key.stage()),
+            None => format!("{} not kept: something still writes to the tree", key.stage()),
+        });
+        Ok(())
+    }
+
+    fn say(&self, line: &str) {
+        match self.explain {
+            Explain::Aloud => self.reporter.say(&format!("{:>14}  {line}", "cache")),
+            Explain::InTheLog => self.reporter.log_line(line),
+        }
+    }
+}
+
+fn restore(stage: &Stage, workspace: &mut Workspace) -> Result<Option<Memory>> {
+    let Ok(memory) = serde_json::from_value(stage.payload().clone()) else { return Ok(None) };
+    let restored = workspace.restore(stage.length(), |image| stage.copy_into(image))?;
+    Ok(restored.then_some(memory))
+}
+
+/// `installed: made, because package jq changed, and 2 more`.
+fn why_not(store: &StageStore, key: &Key) -> Result<String> {
+    let differences = store.nearest(key)?;
+    let shown: Vec<String> = differences.iter().take(3).map(ToString::to_string).collect();
+    let more = match differences.len().saturating_sub(shown.len()) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    Ok(match shown.is_empty() {
+        true => format!("{}: made, because there is none of this image yet", key.stage()),
+        false => format!("{}: made, because {}{more}", key.stage(), shown.join(", ")),
+    })
+}
+
+fn post_bootstrap(plan: &Plan) -> bool {
+    plan.root.scripts.iter().any(|script| script.phase == ScriptPhase::PostBootstrap)
+}
+
+fn reaches_the_network(plan: &Plan) -> bool {
+    post_bootstrap(plan) && plan.root.network == NetworkForScripts::Host
+}
+
+fn keys(plan: &Plan, order: &Order, supplies: &Supplies) -> Result<Vec<(Point, Key)>> {
+    let bootstrap = supplies.apt.members(&supplies.packages, Phase::Bootstrap);
+    let image = supplies.apt.members(&supplies.packages, Phase::Image);
+    let mut key = Key::new("bootstrapped", &plan.image.name);
+    key.add("ingot itself", &order.tool);
+    supplies.apt.influences().into_iter().for_each(|(name, value)| key.add(name, value));
+    key.add("the image's date", supplies.epoch.to_string());
+    add_packages(&mut key, "bootstrap", &bootstrap);
+    for archive in &plan.root.bootstrap_archives {
+        let target = RootPath::new(&archive.target);
+        key.add(format!("archive {}", archive.path.display()), format!("{} to {target}", digest(&archive.path)?));
+    }
+    if post_bootstrap(plan) {
+        // It finds all of them in /image.
+        key.add("config.xml", digest(&plan.description_file)?);
+        for script in &plan.root.scripts {
+            key.add(format!("script {}", script.path.display()), digest(&script.path)?);
+        }
+        for (name, value) in &plan.root.variables {
+            key.add(format!("variable {name}"), value);
+        }
+    }
+    let mut keys = Vec::new();
+    // Almost the same tree twice is not worth the room.
+    if image.len() * 4 >= bootstrap.len() {
+        keys.push((Point::Bootstrapped, key.clone()));
+    }
+    let mut key = key.followed_by("installed");
+    add_packages(&mut key, "image", &image);
+    keys.push((Point::Installed, key));
+    Ok(keys)
+}
+
+fn add_packages(key: &mut Key, phase: &str, packages: &[&Package]) {
+    let mut order = String::new();
+    for package in packages {
+        let name = format!("package {}:{}", package.name, package.arch);
+        order.push_str(&format!("{name}\n"));
+        key.add(name, format!("{} {}", package.version, package.sha256));
+    }
+    key.add(format!("the order of {phase} packages"), crate::cache::Sha256::of(order).to_string());
+}
+
+fn digest(path: &Path) -> Result<String> {
+    Ok(hex(&file::digest(path)?))
+}
