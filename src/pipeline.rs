@@ -201,7 +201,7 @@ fn configure(
     let Supplies { apt, packages, epoch } = supplies;
     let (sandbox, scripts) = sandboxes(plan, tree, *epoch);
     let mut described = root::configure(plan, tree, &sandbox, *epoch, reporter)?;
-    described.extend(memory.described.iter().map(|path| RootPath::new(path)));
+    described.extend(memory.described.iter().map(RootPath::new));
     root::run_script(ScriptPhase::Config, plan, tree, &scripts, reporter)?;
     apt.uninstall(packages, tree, &sandbox, reporter)?;
     apt.delete(tree, reporter)?;

@@ -146,7 +146,7 @@ impl PackageStore {
         let mut taken = Bytes::ZERO;
         let mut gone = Vec::new();
         for (name, size) in self.list()? {
-            taken = taken + size;
+            taken += size;
             if let (true, Ok(digest)) = (taken > limit, name.parse()) {
                 file::remove(&self.path(digest))?;
                 gone.push(size);

@@ -126,8 +126,8 @@ impl<'a> Stages<'a> {
         let Some((_, key)) = self.keys.iter().find(|(kept, _)| *kept == point) else { return Ok(()) };
         let step = self.reporter.step("stage");
         step.now(key.stage());
-        let memory = serde_json::to_value(memory)
-            .map_err(|error| Error::cannot(Exit::Bug, "keep a stage").because(error))?;
+        let memory =
+            serde_json::to_value(memory).map_err(|error| Error::cannot(Exit::Bug, "keep a stage").because(error))?;
         let kept = workspace.freeze(|image, length| Ok(store.keep(key, memory, image, length)))?;
         step.finish(&match kept {
             Some(Ok(Kept::Yes(size))) => format!("{} kept, {size}", key.stage()),

@@ -17,6 +17,7 @@ mod planted;
 mod reproducible;
 mod sandbox;
 mod script;
+mod stages;
 mod symlinks;
 mod tree;
 mod unpack;

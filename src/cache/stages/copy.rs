@@ -19,6 +19,9 @@ const PIECE: u64 = 4 << 20;
 /// Zeros of this length are a hole.
 const BLOCK: usize = 64 << 10;
 
+/// Where a piece begins, and its SHA-256.
+type PieceDigest = (u64, [u8; 32]);
+
 /// Bytes of data in the first `length` bytes, as far as the filesystem knows.
 pub fn size_of_data(file: &File, length: Bytes) -> Result<Bytes> {
     let ranges = file::data_ranges(file)?.into_iter();
@@ -35,13 +38,9 @@ pub fn digest(file: &File, length: Bytes) -> Result<Sha256> {
     each_piece(file, length, |_, _| Ok(()))
 }
 
-fn each_piece(
-    file: &File,
-    length: Bytes,
-    write: impl Fn(&[u8], u64) -> std::io::Result<()> + Sync,
-) -> Result<Sha256> {
+fn each_piece(file: &File, length: Bytes, write: impl Fn(&[u8], u64) -> std::io::Result<()> + Sync) -> Result<Sha256> {
     let pieces = pieces(file, length)?;
-    let digests: Result<Vec<Option<(u64, [u8; 32])>>> = pieces
+    let digests: Vec<Option<PieceDigest>> = pieces
         .into_par_iter()
         .map_init(Vec::new, |buffer, (offset, length)| {
             buffer.resize(length as usize, 0);
@@ -58,9 +57,9 @@ fn each_piece(
             }
             Ok((!empty).then(|| (offset, hash.finalize().into())))
         })
-        .collect();
+        .collect::<Result<_>>()?;
     let mut hash = Vec::new();
-    for (offset, digest) in digests?.into_iter().flatten() {
+    for (offset, digest) in digests.into_iter().flatten() {
         hash.extend_from_slice(&offset.to_le_bytes());
         hash.extend_from_slice(&digest);
     }

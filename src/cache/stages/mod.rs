@@ -175,7 +175,7 @@ impl StageStore {
         let mut taken = Bytes::ZERO;
         let mut gone = Vec::new();
         for listed in self.list()? {
-            taken = taken + listed.size;
+            taken += listed.size;
             if taken > limit {
                 file::remove(&self.folder.join(&listed.name))?;
                 gone.push(listed);

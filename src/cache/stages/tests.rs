@@ -1,3 +1,5 @@
+//! Stages kept, found, damaged and collected.
+
 use super::*;
 
 fn store(limit: Bytes) -> (tempfile::TempDir, StageStore) {

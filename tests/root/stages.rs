@@ -1,0 +1,146 @@
+//! Going on from what an earlier build left in the cache.
+
+use std::fs;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::PathBuf;
+
+use crate::support::image::{Answer, Bench, Description, Ingot, digests};
+use crate::support::{need, together};
+
+fn build(bench: &Bench, description: &Description, target: &str) -> Answer {
+    bench.build_into(description, target).arg("--explain-cache").run().expect(0)
+}
+
+/// The files of the stage store.
+fn stages(bench: &Bench) -> Vec<PathBuf> {
+    let folder = bench.path("cache/stages");
+    let mut all: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    all.sort();
+    all
+}
+
+fn cache(bench: &Bench, command: &str) -> Ingot {
+    Ingot::new(["cache", command]).env("INGOT_CACHE_DIR", bench.path("cache").to_str().unwrap())
+}
+
+#[test]
+fn a_changed_overlay_file_costs_no_installation_and_gives_what_a_cold_build_gives() {
+    need!(root);
+    let _turn = together();
+    let bench = Bench::new();
+    for disk in [false, true] {
+        let fresh = if disk { bench.disk() } else { bench.container() };
+        let description = fresh.file("root/etc/motd", "one\n").script("post_bootstrap.sh", "echo 1 >/etc/boot");
+        let first = build(&bench, &description, "first");
+        assert!(first.stderr.contains("installed: made, because"), "{}", first.stderr);
+        let description = description.file("root/etc/motd", "two\n");
+        let second = build(&bench, &description, "second").says(&["installed: reused"]);
+        assert!(!second.stderr.contains("unpack  "), "{}", second.stderr);
+        let cold = bench.build_into(&description, "cold").arg("--no-stage-cache").run().expect(0);
+        assert!(cold.stderr.contains("unpack  "), "{}", cold.stderr);
+        assert_eq!(digests(&bench.path("second")), digests(&bench.path("cold")), "disk: {disk}");
+        assert_ne!(digests(&bench.path("second")), digests(&bench.path("first")), "disk: {disk}");
+        for folder in ["first", "second", "cold"] {
+            fs::remove_dir_all(bench.path(folder)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn whatever_influences_a_stage_makes_another_one_and_is_named() {
+    need!(root);
+    let _turn = together();
+    let bench = Bench::new();
+    let mut description = bench.container().script("post_bootstrap.sh", "cat /image/config.sh >/etc/seen");
+    description = description.script("config.sh", "true");
+    build(&bench, &description, "out");
+    description = description.package("tiny-recommended");
+    build(&bench, &description, "out").says(&["installed: made, because", "package tiny-recommended:all is new"]);
+    description = description.script("post_bootstrap.sh", "echo other >/etc/seen");
+    build(&bench, &description, "out").says(&["installed: made, because script", "post_bootstrap.sh changed"]);
+    // post_bootstrap.sh finds the other scripts beside it.
+    description = description.script("config.sh", "false || true");
+    build(&bench, &description, "out").says(&["installed: made, because script", "config.sh changed"]);
+    build(&bench, &description, "other").says(&["installed: reused"]);
+    let dated = bench.build_into(&description, "out").arg("--explain-cache").env("SOURCE_DATE_EPOCH", "1700000000");
+    dated.run().expect(0).says(&["installed: made, because the image's date changed"]);
+    let dpkg = bench.build_into(&description, "out").args(["--explain-cache", "--unpacker", "dpkg"]);
+    dpkg.run().expect(0).says(&["installed: made, because the unpacker changed"]);
+    let network = bench.build_into(&description, "out").args(["--explain-cache", "--network-for-scripts"]);
+    network.run().expect(0).says(&["not used, because post_bootstrap.sh reaches the network"]);
+}
+
+#[test]
+fn a_damaged_stage_is_dropped_and_made_again() {
+    need!(root);
+    let _turn = together();
+    let bench = Bench::new();
+    let description = bench.container();
+    build(&bench, &description, "first");
+    let kept = stages(&bench);
+    assert!(!kept.is_empty());
+    let damage = || {
+        for stage in &kept {
+            fs::set_permissions(stage, fs::Permissions::from_mode(0o600)).unwrap();
+            // Somewhere in the group descriptors, which are never zero.
+            fs::OpenOptions::new().write(true).open(stage).unwrap().write_all_at(b"damage", 4100).unwrap();
+        }
+    };
+    damage();
+    build(&bench, &description, "second").says(&["installed: made again, because the kept one was damaged"]);
+    assert_eq!(digests(&bench.path("second")), digests(&bench.path("first")));
+    cache(&bench, "verify").run().expect(0);
+    damage();
+    let verified = cache(&bench, "verify").run().expect(1);
+    assert!(verified.stdout.contains("removed a damaged stage: installed of tiny"), "{}", verified.stdout);
+    assert!(!stages(&bench).contains(&kept[0]));
+    cache(&bench, "verify").run().expect(0);
+}
+
+#[test]
+fn stages_are_left_alone_when_asked_and_bounded_always() {
+    need!(root);
+    let _turn = together();
+    let bench = Bench::new();
+    let description = bench.container();
+    bench.build_into(&description, "out").arg("--no-stage-cache").run().expect(0);
+    bench.build_into(&description, "out").arg("--no-cache").run().expect(0);
+    let folder = bench.build_into(&description, "out").args(["--workspace", "folder", "--explain-cache"]);
+    folder.run().expect(0).says(&["not used, because the tree is built in a folder"]);
+    let small = bench.build_into(&description, "out").args(["--cache-limit", "100K"]);
+    small.run().expect(0).says(&["installed not kept: there is no room for it"]);
+    assert!(stages(&bench).is_empty());
+    build(&bench, &description, "out");
+    assert!(!stages(&bench).is_empty());
+    let listed = cache(&bench, "list").run().expect(0).stdout;
+    assert!(listed.contains("installed") && listed.contains("tiny") && listed.contains(" packages, "), "{listed}");
+    let json: serde_json::Value = serde_json::from_str(&cache(&bench, "list").arg("--json").run().stdout).unwrap();
+    assert_eq!(json["stages"][0]["image"], "tiny");
+    assert!(json["packages"]["count"].as_u64().unwrap() > 5);
+    cache(&bench, "gc").args(["--limit", "0"]).run().expect(0);
+    assert!(stages(&bench).is_empty());
+    let json: serde_json::Value = serde_json::from_str(&cache(&bench, "list").arg("--json").run().stdout).unwrap();
+    assert_eq!(json["packages"]["count"], 0);
+    Ingot::new(["cache", "list", "--cache-dir"]).arg(bench.path("nowhere")).run().expect(66);
+    cache(&bench, "gc").args(["--limit", "much"]).run().expect(64);
+    bench.build_into(&description, "out").run().expect(0);
+}
+
+#[test]
+fn builds_at_the_same_time_share_stages() {
+    need!(root);
+    let _turn = together();
+    let bench = Bench::new();
+    let description = bench.container();
+    for round in ["cold", "warm"] {
+        std::thread::scope(|scope| {
+            for number in 0..3 {
+                let (bench, description) = (&bench, &description);
+                scope.spawn(move || build(bench, description, &format!("{round}{number}")));
+            }
+        });
+    }
+    let all: Vec<_> =
+        ["cold0", "cold1", "cold2", "warm0", "warm1", "warm2"].map(|name| digests(&bench.path(name))).into();
+    assert!(all.iter().all(|one| *one == all[0]), "{all:?}");
+}
