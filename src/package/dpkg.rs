@@ -139,7 +139,11 @@ impl Apt {
             Initrds::AtTheEnd => "at the end",
             Initrds::ByPackages => "by packages",
         };
-        [("the architecture", architectures), ("the unpacker", unpacker.into()), ("when initrds are made", initrds.into())]
+        [
+            ("the architecture", architectures),
+            ("the unpacker", unpacker.into()),
+            ("when initrds are made", initrds.into()),
+        ]
     }
 
     /// The packages of one phase, in the order of the set.
