@@ -7,6 +7,7 @@
 
 pub mod prepared;
 pub mod stages;
+pub mod unchanged;
 
 use std::path::{Path, PathBuf};
 
@@ -39,6 +40,8 @@ pub struct Order {
     pub cache_dir: PathBuf,
     /// Whether stages are.
     pub reuse: Reuse,
+    /// The folder that the result will be published in, where what is there already may be enough.
+    pub published: Option<PathBuf>,
     /// Whether the user wants to know which stages were reused, and why not.
     pub explain: Explain,
     /// What identifies this very ingot: another one may make other trees.
@@ -70,10 +73,14 @@ pub enum Reports {
 pub fn cast(plan: &Plan, order: &Order, reporter: &Reporter) -> Result<()> {
     in_workspace(order, reporter, |workspace| {
         let mut supplies = Supplies::resolve(plan, order, workspace, reporter)?;
+        if unchanged::is_there(plan, order, &supplies, reporter)? {
+            return Ok(());
+        }
         let memory = install(plan, order, workspace, &supplies, reporter)?;
         let tree = workspace.tree()?;
         let grown = configure(plan, &mut supplies, &tree, memory, reporter)?;
-        finish(plan, order, workspace, &supplies, tree, grown, reporter)
+        finish(plan, order, workspace, &supplies, tree, grown, reporter)?;
+        unchanged::note(plan, order, &supplies)
     })
 }
 

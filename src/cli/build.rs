@@ -14,6 +14,7 @@ use crate::error::{Error, Exit, Result};
 use crate::host::{self, file};
 use crate::package::{Mirrors, Unpacker};
 use crate::pipeline::stages::{Explain, Reuse};
+use crate::pipeline::unchanged::{self, Outcome};
 use crate::pipeline::{self, Order, Reports};
 use crate::plan::{ContainerArchive, Output, Plan};
 use crate::release::Staging;
@@ -42,10 +43,23 @@ pub fn run(arguments: BuildArguments, colour: Colour) -> Result<u8> {
         build.keep_log_of_failure()?;
         return Ok(code);
     }
-    let manifest = file::read(&staging.folder().join("manifest.json"))?;
-    let target = staging.publish()?;
+    let (target, ended) = match unchanged::outcome(&order)? {
+        Outcome::Unchanged => (staging.target().to_path_buf(), "unchanged"),
+        Outcome::New(note) => {
+            let target = staging.publish()?;
+            unchanged::remember(&order, &note)?;
+            (target, "done")
+        }
+    };
     file::remove(&log_of_failure(&target, &plan))?;
-    finished(&arguments, &plan, &target, &manifest, since_1970().saturating_sub(started))
+    let manifest = file::read(&target.join("manifest.json"))?;
+    finished(
+        &arguments,
+        &plan,
+        &target,
+        &manifest,
+        &format!("{ended} in {:.1} s", since_1970().saturating_sub(started).as_secs_f64()),
+    )
 }
 
 fn order(arguments: &BuildArguments, plan: &Plan, staging: &Staging) -> Result<Order> {
@@ -74,6 +88,7 @@ fn order(arguments: &BuildArguments, plan: &Plan, staging: &Staging) -> Result<O
             true => Reuse::No,
             false => Reuse::UpTo(arguments.cache_limit),
         },
+        published: (!arguments.keep_root).then(|| staging.target().to_path_buf()),
         explain: if arguments.explain_cache { Explain::Aloud } else { Explain::InTheLog },
         tool: hex(&file::digest(Path::new("/proc/self/exe"))?),
         mirrors: Mirrors::load(&arguments.mirrors, Some(&config_home.join("ingot/mirrors.toml")))?,
@@ -173,7 +188,7 @@ pub(super) fn since_1970() -> Duration {
 }
 
 /// Says what there is now, to the person and to whoever reads the events.
-fn finished(arguments: &BuildArguments, plan: &Plan, target: &Path, manifest: &[u8], took: Duration) -> Result<u8> {
+fn finished(arguments: &BuildArguments, plan: &Plan, target: &Path, manifest: &[u8], ended: &str) -> Result<u8> {
     let bad = |error: serde_json::Error| Error::cannot(Exit::Bug, "read manifest.json").because(error);
     let mut manifest: Value = serde_json::from_slice(manifest).map_err(bad)?;
     let artifacts = manifest["artifacts"].take();
@@ -201,7 +216,7 @@ fn finished(arguments: &BuildArguments, plan: &Plan, target: &Path, manifest: &[
     }
     if let Some(last) = artifacts.as_array().and_then(|all| all.last()) {
         let shown = path(last);
-        eprintln!("done in {:.1} s: {}  sha256:{:.12}", took.as_secs_f64(), shown.display(), text(&last["sha256"]));
+        eprintln!("{ended}: {}  sha256:{:.12}", shown.display(), text(&last["sha256"]));
         match &plan.output {
             Output::Disk(_) => eprintln!("next: ingot boot {}", shown.display()),
             Output::Container(plan) if plan.archive == ContainerArchive::Docker => {

@@ -360,3 +360,9 @@ pub fn size_on_disk(metadata: &fs::Metadata) -> crate::bytes::Bytes {
 pub fn was_used(file: &File) {
     let _ = file.set_modified(std::time::SystemTime::now());
 }
+
+/// Permission bits with setuid, setgid and sticky (0o7777).
+pub fn mode(metadata: &fs::Metadata) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    metadata.permissions().mode() & 0o7777
+}

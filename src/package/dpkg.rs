@@ -146,6 +146,11 @@ impl Apt {
         ]
     }
 
+    /// A digest of where packages come from and of the keys that sign them: the image's own sources follow from it.
+    pub fn fingerprint(&self) -> String {
+        crate::cache::Sha256::of(format!("{:?} {:?}", self.sources, self.keyrings)).to_string()
+    }
+
     /// The packages of one phase, in the order of the set.
     pub fn members<'a>(&self, set: &'a PackageSet, phase: Phase) -> Vec<&'a Package> {
         let bootstrap = self.bootstrap_set(set, &Graph::new(set.packages.iter().map(|package| &package.control)));

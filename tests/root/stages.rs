@@ -1,10 +1,11 @@
 //! Going on from what an earlier build left in the cache.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
 
-use crate::support::image::{Answer, Bench, Description, Ingot, digests};
+use crate::support::image::{Answer, Bench, Description, Ingot, digests, result};
 use crate::support::{need, together};
 
 fn build(bench: &Bench, description: &Description, target: &str) -> Answer {
@@ -105,12 +106,12 @@ fn stages_are_left_alone_when_asked_and_bounded_always() {
     let description = bench.container();
     bench.build_into(&description, "out").arg("--no-stage-cache").run().expect(0);
     bench.build_into(&description, "out").arg("--no-cache").run().expect(0);
-    let folder = bench.build_into(&description, "out").args(["--workspace", "folder", "--explain-cache"]);
+    let folder = bench.build_into(&description, "folder").args(["--workspace", "folder", "--explain-cache"]);
     folder.run().expect(0).says(&["not used, because the tree is built in a folder"]);
-    let small = bench.build_into(&description, "out").args(["--cache-limit", "100K"]);
+    let small = bench.build_into(&description, "small").args(["--cache-limit", "100K"]);
     small.run().expect(0).says(&["installed not kept: there is no room for it"]);
     assert!(stages(&bench).is_empty());
-    build(&bench, &description, "out");
+    build(&bench, &description, "kept");
     assert!(!stages(&bench).is_empty());
     let listed = cache(&bench, "list").run().expect(0).stdout;
     assert!(listed.contains("installed") && listed.contains("tiny") && listed.contains(" packages, "), "{listed}");
@@ -123,7 +124,7 @@ fn stages_are_left_alone_when_asked_and_bounded_always() {
     assert_eq!(json["packages"]["count"], 0);
     Ingot::new(["cache", "list", "--cache-dir"]).arg(bench.path("nowhere")).run().expect(66);
     cache(&bench, "gc").args(["--limit", "much"]).run().expect(64);
-    bench.build_into(&description, "out").run().expect(0);
+    bench.build_into(&description, "again").run().expect(0);
 }
 
 #[test]
@@ -143,4 +144,48 @@ fn builds_at_the_same_time_share_stages() {
     let all: Vec<_> =
         ["cold0", "cold1", "cold2", "warm0", "warm1", "warm2"].map(|name| digests(&bench.path(name))).into();
     assert!(all.iter().all(|one| *one == all[0]), "{all:?}");
+}
+
+#[test]
+fn a_build_whose_inputs_did_not_change_verifies_what_is_there_and_ends() {
+    need!(root);
+    let _turn = together();
+    let bench = Bench::new();
+    let description = bench.disk().file("root/etc/motd", "one\n").script("config.sh", "true");
+    let motd = description.folder().join("root/etc/motd");
+    let times = || {
+        let entries = fs::read_dir(bench.path("out")).unwrap().flatten();
+        entries.map(|entry| (entry.path(), entry.metadata().unwrap().modified().unwrap())).collect::<BTreeMap<_, _>>()
+    };
+    let unchanged = || {
+        let before = times();
+        let events = bench.path("events");
+        let again = bench.build(&description).arg("--events").arg(&events).run().expect(0).says(&["unchanged in "]);
+        assert!(!again.stderr.contains("config.sh"), "{}", again.stderr);
+        assert!(again.stdout.ends_with(".qcow2\n"), "{}", again.stdout);
+        assert_eq!(times(), before);
+        assert!(fs::read_to_string(events).unwrap().contains("\"finished\""));
+    };
+    let made = |because: &str| {
+        build(&bench, &description, "out").says(&[because]);
+        unchanged();
+    };
+    made("result: made, because there is none");
+    fs::write(&motd, "two\n").unwrap();
+    made("root/etc/motd changed");
+    fs::set_permissions(&motd, fs::Permissions::from_mode(0o600)).unwrap();
+    made("root/etc/motd changed");
+    fs::write(description.folder().join("root/etc/issue"), "new\n").unwrap();
+    made("root/etc/issue is new");
+    let image = result(&bench.path("out"), ".qcow2");
+    fs::OpenOptions::new().write(true).open(&image).unwrap().write_all_at(b"damage", 70_000).unwrap();
+    made("result: made again, because tiny.x86_64-1.2.3.qcow2 in the target changed");
+    fs::remove_file(bench.path("out").join("tiny.x86_64-1.2.3.packages")).unwrap();
+    made("result: made again, because tiny.x86_64-1.2.3.packages in the target changed");
+    let first = digests(&bench.path("out"));
+    let cold = bench.build(&description).arg("--no-stage-cache").run().expect(0).says(&["done in "]);
+    assert!(cold.stderr.contains("config.sh"), "{}", cold.stderr);
+    assert_eq!(digests(&bench.path("out")), first);
+    // Another folder is another result.
+    build(&bench, &description, "other").says(&["result: made, because there is none"]);
 }

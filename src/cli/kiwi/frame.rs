@@ -153,6 +153,8 @@ impl<'a> Frame<'a> {
                 (CacheUse::Shared, false) => Reuse::UpTo(Bytes::gib(20)),
                 _ => Reuse::No,
             },
+            // KIWI builds whenever it is asked to.
+            published: None,
             explain: Explain::InTheLog,
             tool: hex(&file::digest(Path::new("/proc/self/exe"))?),
             mirrors: Mirrors::load(&[], config.as_deref())?,

@@ -1,0 +1,190 @@
+//! A build whose inputs did not change: the result that is there already is verified, and nothing is made.
+//!
+//! In: everything that a result follows from, and what an earlier build remembered of the files that it published. Out:
+//! whether those files are what this build would make. Never trusts a file that it has not read through.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::stages::{Explain, Reuse};
+use super::{Order, Supplies};
+use crate::cache::Sha256;
+use crate::cache::stages::Key;
+use crate::error::{Error, Exit, Result, Warning};
+use crate::host::file;
+use crate::host::rooted::{RootPath, Rooted};
+use crate::plan::Plan;
+use crate::release::artifact::hex;
+use crate::report::Reporter;
+
+/// What a build leaves in the staging folder for [`remember`].
+const NOTE: &str = ".result.json";
+/// What it leaves there when nothing has to be done.
+const UNCHANGED: &str = ".unchanged";
+
+/// What was published, and what it was made from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Note {
+    key: Key,
+    /// Name and SHA-256 of each file.
+    files: Vec<(String, String)>,
+}
+
+/// Where the cache remembers what was published in `target`.
+fn place(cache: &Path, target: &Path) -> PathBuf {
+    let name = Sha256::of(target.as_os_str().as_encoded_bytes());
+    cache.join("results").join(format!("{name}.json"))
+}
+
+/// Whether the target holds what this build would make; then a mark is left for [`was_unchanged`].
+pub(super) fn is_there(plan: &Plan, order: &Order, supplies: &Supplies, reporter: &Reporter) -> Result<bool> {
+    let (Some(target), Reuse::UpTo(_)) = (&order.published, order.reuse) else { return Ok(false) };
+    let say = |line: &str| match order.explain {
+        Explain::Aloud => reporter.say(&format!("{:>14}  {line}", "cache")),
+        Explain::InTheLog => reporter.log_line(line),
+    };
+    let path = place(&order.cache_dir, target);
+    let note = if file::is_file(&path) { file::read(&path)? } else { Vec::new() };
+    let Ok(note) = serde_json::from_slice::<Note>(&note) else {
+        say("result: made, because there is none of this description in the target yet");
+        return Ok(false);
+    };
+    let differences = key(plan, order, supplies)?.differences(&note.key);
+    if !differences.is_empty() {
+        let shown: Vec<String> = differences.iter().take(3).map(ToString::to_string).collect();
+        let more = match differences.len() - shown.len() {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        say(&format!("result: made, because {}{more}", shown.join(", ")));
+        return Ok(false);
+    }
+    let step = reporter.step("verify");
+    let is_good =
+        |(name, wanted): &(String, String)| file::digest(&target.join(name)).is_ok_and(|found| hex(&found) == *wanted);
+    let damaged = note.files.par_iter().find_first(|file| !is_good(file));
+    if let Some((name, _)) = damaged {
+        step.finish(&format!("{name} is not what was published"));
+        say(&format!("result: made again, because {name} in the target changed"));
+        return Ok(false);
+    }
+    step.finish(&format!("{} files are there already: nothing changed", note.files.len()));
+    warn_again(target, reporter)?;
+    file::write(&order.folder.join(UNCHANGED), b"")?;
+    Ok(true)
+}
+
+/// What the build that made the result warned of holds for this one, too.
+fn warn_again(target: &Path, reporter: &Reporter) -> Result<()> {
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&file::read(&target.join("manifest.json"))?).unwrap_or_default();
+    let warned: Vec<String> = reporter.warnings().into_iter().map(|warning| warning.text).collect();
+    let texts = manifest["warnings"].as_array().into_iter().flatten().filter_map(|text| text.as_str());
+    for text in texts.filter(|text| !warned.iter().any(|other| other == text)) {
+        reporter.warn(Warning { text: text.into(), place: None });
+    }
+    Ok(())
+}
+
+/// Notes what is about to be published, for the next build.
+pub(super) fn note(plan: &Plan, order: &Order, supplies: &Supplies) -> Result<()> {
+    if order.published.is_none() || order.reuse == Reuse::No {
+        return Ok(());
+    }
+    let mut names = Vec::new();
+    for name in file::names(&order.folder)? {
+        let name = name.to_string_lossy().into_owned();
+        if !name.starts_with('.') && !name.ends_with(".log") && file::is_plain_file(&order.folder.join(&name)) {
+            names.push(name);
+        }
+    }
+    // The artifacts were hashed while they were written.
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&file::read(&order.folder.join("manifest.json"))?).unwrap_or_default();
+    let known = |name: &str| {
+        let mut all = manifest["artifacts"].as_array().into_iter().flatten();
+        Some(all.find(|artifact| artifact["name"] == name)?["sha256"].as_str()?.to_string())
+    };
+    let digest = |name: String| match known(&name) {
+        Some(digest) => Ok((name, digest)),
+        None => Ok((name.clone(), hex(&file::digest(&order.folder.join(&name))?))),
+    };
+    let files = names.into_iter().map(digest).collect::<Result<_>>()?;
+    let note = Note { key: key(plan, order, supplies)?, files };
+    let text = serde_json::to_vec(&note).map_err(|error| Error::cannot(Exit::Bug, "note a result").because(error))?;
+    file::write(&order.folder.join(NOTE), &text)
+}
+
+/// What the build left in the staging folder for the process that publishes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The target holds the result already.
+    Unchanged,
+    /// There is a new result, and this is what is to be remembered of it.
+    New(Vec<u8>),
+}
+
+/// What came of a build that succeeded; before its files are published.
+pub fn outcome(order: &Order) -> Result<Outcome> {
+    if file::exists(&order.folder.join(UNCHANGED)) {
+        return Ok(Outcome::Unchanged);
+    }
+    let note = order.folder.join(NOTE);
+    Ok(Outcome::New(if file::is_file(&note) { file::read(&note)? } else { Vec::new() }))
+}
+
+/// Remembers what was published; after it was.
+pub fn remember(order: &Order, note: &[u8]) -> Result<()> {
+    let (Some(target), false) = (&order.published, note.is_empty()) else { return Ok(()) };
+    let path = place(&order.cache_dir, target);
+    file::create_folders(path.parent().unwrap_or(&order.cache_dir))?;
+    file::write_atomically(&path, note)
+}
+
+/// Everything that the files of a release follow from.
+fn key(plan: &Plan, order: &Order, supplies: &Supplies) -> Result<Key> {
+    let bug = |error: serde_json::Error| Error::cannot(Exit::Bug, "compare a plan").because(error);
+    let mut key = Key::new("result", &plan.image.name);
+    key.add("ingot itself", &order.tool);
+    key.add("the image's date", supplies.epoch.to_string());
+    key.add("reports", format!("{:?}", order.reports));
+    supplies.apt.influences().into_iter().for_each(|(name, value)| key.add(name, value));
+    key.add("where packages come from", supplies.apt.fingerprint());
+    for (number, package) in supplies.packages.packages.iter().enumerate() {
+        let text = format!("{number} {} {}", package.version, package.sha256);
+        key.add(format!("package {}:{}", package.name, package.arch), text);
+    }
+    for release in &supplies.packages.releases {
+        key.add(format!("{} of {}", release.title, release.repository), &release.sha256);
+    }
+    let sections = serde_json::to_value(plan).map_err(bug)?;
+    for (name, section) in sections.as_object().into_iter().flatten() {
+        key.add(format!("{name} of the plan"), Sha256::of(section.to_string()).to_string());
+    }
+    // Passwords are no part of the plan's text.
+    key.add("the description's file", &order.description.sha256);
+    for path in plan.inputs() {
+        fingerprint(&path, &mut key)?;
+    }
+    Ok(key)
+}
+
+/// Content, and whatever else of a file or folder an overlay takes over.
+fn fingerprint(path: &Path, key: &mut Key) -> Result<()> {
+    if !file::is_folder(path) {
+        let mode = file::metadata(path).map(|metadata| (file::mode(&metadata), metadata.modified().ok()));
+        key.add(path.display().to_string(), format!("{mode:?} {}", hex(&file::digest(path)?)));
+        return Ok(());
+    }
+    let folder = Rooted::open(path)?;
+    for entry in folder.walk(&RootPath::root())? {
+        let content = if entry.is_file() { Sha256::of_reader(folder.open_file(&entry.path)?).ok() } else { None };
+        let xattrs = folder.xattrs(&entry.path)?;
+        let time = (entry.mtime, entry.mtime_nanoseconds);
+        let what = format!("{:?} {:o} {time:?} {} {xattrs:?} {content:?}", entry.kind, entry.mode, entry.links);
+        key.add(format!("{}{}", path.display(), entry.path), what);
+    }
+    Ok(())
+}
