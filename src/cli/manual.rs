@@ -16,7 +16,7 @@ pub fn completions(shell: clap_complete::Shell) -> Result<u8> {
     Ok(0)
 }
 
-/// Writes `ingot.1` and one page per command into `folder`.
+/// Writes `ingot.1`, one page per command, and `kiwi.1` into `folder`.
 pub fn write(folder: &Path) -> Result<u8> {
     let mut command = CommandLine::command();
     command.build();
@@ -27,6 +27,7 @@ pub fn write(folder: &Path) -> Result<u8> {
         // the command's own name and only the file is called ingot-NAME.
         pages.push((format!("{name}.1"), subcommand.clone()));
     }
+    pages.push(("kiwi.1".to_string(), super::kiwi::command()));
     for (name, command) in pages {
         let mut page = Vec::new();
         clap_mangen::Man::new(command).render(&mut page).or_cannot(|| format!("write {name}"))?;
