@@ -278,6 +278,8 @@ fn complete(
     if let Output::Disk(plan_of_disk) = &plan.output {
         disk::boot::prepare(plan_of_disk, epoch, tree, &sandbox, reporter)?;
         script(ScriptPhase::PreDiskSync)?;
+        // The disk is written from this tree, never mounted: what KIWI's script finds in the disk is here already.
+        script(ScriptPhase::Disk)?;
     }
     apt.finish(packages, tree, &sandbox, reporter)?;
     root::remove_surroundings(tree)?;

@@ -23,6 +23,18 @@ pub struct Verdict {
 pub fn run(arguments: &CheckArguments, colour: Colour) -> Result<u8> {
     let verdict = check(&arguments.selection.description, &arguments.selection.choices(), colour);
     eprint!("{}", verdict.text);
+    // What cannot be loaded was told above.
+    if let Ok(description) = description::load(&arguments.selection.description) {
+        if arguments.farm {
+            let choices = arguments.selection.choices();
+            for warning in super::farm_lint::lint(&description, &choices) {
+                eprintln!("{}", warning_line(&warning).replacen("warning: ", "farm: ", 1));
+            }
+        }
+        if arguments.differences {
+            super::differences::of(&description).iter().for_each(|line| eprintln!("differs: {line}"));
+        }
+    }
     Ok(verdict.exit)
 }
 

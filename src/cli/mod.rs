@@ -7,6 +7,8 @@ pub mod boot;
 pub mod build;
 pub mod cache;
 pub mod check;
+pub mod differences;
+pub mod farm_lint;
 pub mod kiwi;
 pub mod manual;
 pub mod plan;
@@ -207,6 +209,12 @@ pub struct CheckArguments {
     /// What to check.
     #[command(flatten)]
     pub selection: Selection,
+    /// Say what the Open Build Service reads otherwise, or not at all
+    #[arg(long)]
+    pub farm: bool,
+    /// Say what is done otherwise than KIWI does it
+    #[arg(long)]
+    pub differences: bool,
 }
 
 /// `ingot plan`.

@@ -281,6 +281,7 @@ fn root_lines(plan: &Plan, line: &mut impl FnMut(&str, String)) {
         ScriptPhase::Config => "config.sh",
         ScriptPhase::Images => "images.sh",
         ScriptPhase::PreDiskSync => "pre_disk_sync.sh",
+        ScriptPhase::Disk => "disk.sh",
     });
     let lists: [(&str, Vec<String>); 5] = [
         ("overlays", overlays.collect()),

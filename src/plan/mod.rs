@@ -428,6 +428,8 @@ pub enum ScriptPhase {
     Images,
     /// `pre_disk_sync.sh`: disks only, before the tree is packed.
     PreDiskSync,
+    /// `disk.sh`: disks only, last of all, in the tree as the disk will hold it. KIWI runs it in the mounted disk.
+    Disk,
 }
 
 /// What the scrub does.

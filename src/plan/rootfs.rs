@@ -56,7 +56,7 @@ pub fn plan(
         bootstrap_archives,
         archives,
         files,
-        scripts: scripts(description, kind, problems),
+        scripts: scripts(description, kind),
         variables: BTreeMap::new(),
         environment: choices.environment.clone(),
         network: choices.network_for_scripts,
@@ -232,21 +232,16 @@ fn mode(text: &Spanned<String>, problems: &mut Problems) -> Option<u32> {
     }
 }
 
-fn scripts(description: &Description, kind: &Type, problems: &mut Problems) -> Vec<Script> {
+fn scripts(description: &Description, kind: &Type) -> Vec<Script> {
     let phases = [
         ("post_bootstrap.sh", ScriptPhase::PostBootstrap),
         ("config.sh", ScriptPhase::Config),
         ("images.sh", ScriptPhase::Images),
         ("pre_disk_sync.sh", ScriptPhase::PreDiskSync),
+        ("disk.sh", ScriptPhase::Disk),
     ];
     let found = &description.beside.scripts;
-    if let (Some(script), true) = (found.get("disk.sh"), is_disk(kind)) {
-        problems.add(
-            Problem::refused(format!("script {}", script.display()))
-                .at(&kind.image.span)
-                .label("no script runs in the finished disk: use pre_disk_sync.sh"),
-        );
-    }
-    let used = phases.into_iter().filter(|(_, phase)| *phase != ScriptPhase::PreDiskSync || is_disk(kind));
+    let of_disks = [ScriptPhase::PreDiskSync, ScriptPhase::Disk];
+    let used = phases.into_iter().filter(|(_, phase)| !of_disks.contains(phase) || is_disk(kind));
     used.filter_map(|(name, phase)| Some(Script { phase, path: found.get(name)?.clone() })).collect()
 }

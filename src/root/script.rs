@@ -1,4 +1,5 @@
-//! The scripts of a description: `post_bootstrap.sh`, `config.sh`, `images.sh`, `pre_disk_sync.sh`.
+//! The scripts of a description: `post_bootstrap.sh`, `config.sh`, `images.sh`, `pre_disk_sync.sh`,
+//! `disk.sh`.
 //!
 //! In: the plan's scripts. Out: whatever they do to the tree, or an error with a script's name, status and last words.
 //! They find what KIWI gives them: `/image` with the description, `/.profile` with its variables (which are their

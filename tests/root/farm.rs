@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::farm::{BUILD, Worker, index};
-use crate::support::image::{Ingot, result};
+use crate::support::image::{Bench, Ingot, result};
 use crate::support::world::{SUITE, World, sha256};
 use crate::support::{alone, need, scratch};
 
@@ -227,4 +227,31 @@ fn info_tells_what_a_description_says() {
     fs::write(scratch.path().join("again/config.xml"), &xml).unwrap();
     let again = kiwi(scratch.path(), &["image", "info", "--description", "again", "--print-xml"]).expect(0).stdout;
     assert_eq!(xml, again);
+}
+
+#[test]
+fn a_program_that_watches_hears_of_every_step_and_of_the_end() {
+    need!(root);
+    let _turn = alone();
+    let bench = Bench::new();
+    let events = bench.path("events");
+    let listen = format!("exec 3>'{}'", events.display());
+    let records = || -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(&events).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let description = bench.container();
+    bench.build(&description).args(["--status-fd", "3"]).after(&listen).run().expect(0);
+    let all = records();
+    assert!(all.iter().all(|record| record["ts"].is_string() && record["event"].is_string()), "{all:?}");
+    let fetched = all.iter().find(|record| record["step"] == "fetch" && record["event"] == "finished").unwrap();
+    assert_eq!(fetched["cache"]["hits"], 0, "{fetched}");
+    let archive = fs::read(result(&bench.path("out"), ".docker.tar")).unwrap();
+    assert_eq!(all.last().unwrap()["artifacts"][0]["sha256"], sha256(&archive));
+
+    let description = description.edit("\"tiny-app\"", "\"tiny-ap\"");
+    bench.build(&description).args(["--status-fd", "3"]).after(&listen).run().expect(65);
+    let error = &records().pop().unwrap()["error"];
+    assert_eq!((&error["code"], &error["hint"]), (&65.into(), &"did you mean `tiny-app`?".into()), "{error}");
+    bench.build(&description).args(["--status-fd", "77"]).run().expect(64);
 }

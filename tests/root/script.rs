@@ -119,3 +119,26 @@ fn the_functions_do_what_descriptions_expect_in_every_shell() {
         }
     }
 }
+
+#[test]
+fn every_script_of_a_disk_runs_once_in_kiwis_order() {
+    need!(root);
+    let _turn = crate::support::together();
+    let bench = crate::support::image::Bench::new();
+    let names = ["post_bootstrap.sh", "config.sh", "images.sh", "pre_disk_sync.sh", "disk.sh"];
+    let mut description = bench.disk();
+    for name in names {
+        // The last one sees a bootable system, as in KIWI's mounted disk.
+        let body = match name {
+            "disk.sh" => "echo disk.sh >> /order; ls /boot/grub/grub.cfg >> /order",
+            _ => "echo \"${0##*/}\" >> /order",
+        };
+        description = description.script(name, body);
+    }
+    bench.build(&description).arg("--keep-root").run().expect(0);
+    let order = std::fs::read_to_string(bench.path("out/tiny.root/order")).unwrap();
+    assert_eq!(order.lines().collect::<Vec<_>>(), [&names[..], &["/boot/grub/grub.cfg"]].concat());
+    // A container has no disk.
+    let description = bench.container().script("disk.sh", "exit 1").script("pre_disk_sync.sh", "exit 1");
+    bench.build_into(&description, "container").run().expect(0);
+}

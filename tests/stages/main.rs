@@ -11,6 +11,7 @@ mod description;
 mod disk;
 mod format;
 mod package;
+mod packaging;
 mod plan;
 mod release;
 mod root;

@@ -11,6 +11,22 @@ use std::process::Command;
 /// What the script is called, and where its own files are.
 pub const BUILD: &str = "obs-build";
 
+/// Takes a build root that is a finished system and has ingot's package in it, and builds each recipe.
+const IN_A_SYSTEM: &str = r#"
+set -eu
+root=$1 results=$2
+shift 2
+: >"$root/.buildenv"
+parameters=()
+while [ "$1" != -- ]; do parameters+=("$1"); shift; done
+shift
+for recipe; do
+    obs-build --root "$root" --no-init --dist /usr/lib/obs-build/configs/bookworm.conf "${parameters[@]}" "$recipe" </dev/null
+    mkdir -p "$results"
+    cp --sparse=always "$root"/usr/src/packages/KIWI/* "$results"
+done
+"#;
+
 /// Lays out the build root, then becomes the script.
 const SCRIPT: &str = r#"
 set -eu
@@ -75,6 +91,26 @@ impl Worker {
         words.into_iter().fold(self, |worker, word| worker.parameter(word)).parameter("--add-repoalias=")
     }
 
+    /// Builds `recipes` one after the other in `root`, a system of its own in which ingot's package is installed, without
+    /// a network; what they give is gathered in `folder/results`.
+    pub fn build_in_system(self, root: &Path, recipes: &[PathBuf]) -> Built {
+        let results = self.folder.join("results");
+        let output = Command::new("unshare")
+            .args(["--mount", "--net", "bash", "-c", IN_A_SYSTEM, "worker"])
+            .args([root, &results])
+            .args(["--release", "1.1"])
+            .args(&self.parameters)
+            .arg("--")
+            .args(recipes)
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .output()
+            .unwrap();
+        let log = [output.stdout, output.stderr].concat();
+        let log = String::from_utf8_lossy(&log).into_owned();
+        Built { good: output.status.success(), log, packages: results }
+    }
+
     /// Builds `recipe`, without a network.
     pub fn build(self, recipe: &Path) -> Built {
         let root = self.folder.join("root");
@@ -93,6 +129,13 @@ impl Worker {
         let log = String::from_utf8_lossy(&log).into_owned();
         Built { good: output.status.success(), log, packages: root.join("sources/packages") }
     }
+}
+
+/// Gives `folder`, which holds packages, the index that the service's script makes with the build root's programs.
+pub fn scan(folder: &Path, name: &str) {
+    let output = Command::new("dpkg-scanpackages").args(["-m", "."]).current_dir(folder).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    index(folder, name, &output.stdout);
 }
 
 /// Makes `folder` a repository in the form that the service's script makes: flat, unsigned, without a date. `index` is the
