@@ -133,6 +133,16 @@ pub fn remove(path: &Path) -> Result<()> {
     remove_if_there(path).or_cannot(|| format!("remove {}", path.display()))
 }
 
+/// Makes a file's time the present.
+pub fn touch(path: &Path) -> Result<()> {
+    let times = rustix::fs::Timestamps {
+        last_access: rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
+        last_modification: rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW },
+    };
+    rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::empty())
+        .or_cannot(|| format!("touch {}", path.display()))
+}
+
 /// Removes whatever is there, never following a symlink and never crossing into another filesystem.
 pub fn remove_tree(path: &Path) -> Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {

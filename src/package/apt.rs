@@ -17,6 +17,7 @@ use super::image_sources::release_copy;
 use super::keyring::Keyring;
 use super::mirror::Mirrors;
 use super::release_file;
+use super::remembered::{Answer, Solved};
 use super::repository::Source;
 use super::solution::{self, Chosen};
 use super::{Package, PackageSet, ReleaseFile};
@@ -113,16 +114,13 @@ impl Apt {
         folder.update(&self.sources, reporter)?;
         let used: Vec<&Source> = pairs.iter().map(|pair| pair.0).collect();
         let indexes = read_indexes(&folder, &used, &self.scratch, reporter)?;
-        folder.prefer(&self.preferences(&folder, &indexes, reporter)?)?;
-        let chosen = self.solve(&folder, reporter)?;
-        let with_control = control_fields(&folder, chosen, reporter)?;
-        let repositories = repositories_of(&with_control, &indexes.packages)?;
+        let solved = self.solution(&folder, &used, &indexes, reporter)?;
         drop(folder);
         let signed = indexes.releases.iter().filter(|release| release.signed == Signed::Required).count();
-        step.finish(&format!("{} packages from {} repositories, {signed} signed", with_control.len(), used.len()));
+        step.finish(&format!("{} packages from {} repositories, {signed} signed", solved.len(), used.len()));
 
         let step = reporter.step("fetch");
-        let chosen: Vec<Chosen> = with_control.iter().map(|(chosen, _)| chosen.clone()).collect();
+        let chosen: Vec<Chosen> = solved.iter().map(|package| package.chosen.clone()).collect();
         let (archives, fetched) = fetch::fetch(&chosen, &self.sources, &self.store, &transport, &step)?;
         let size: Bytes = chosen.iter().map(|archive| archive.size).sum();
         let (count, stored, downloaded) = (chosen.len(), fetched.stored, fetched.downloaded);
@@ -130,7 +128,7 @@ impl Apt {
         step.finish(&format!("{count} packages, {size}: {stored} from the store, {downloaded} downloaded"));
 
         let mut packages = Vec::new();
-        for ((chosen, control), repository) in with_control.into_iter().zip(repositories) {
+        for Solved { chosen, control, repository } in solved {
             let archive = archives.get(&chosen.digest).cloned().unwrap_or_default();
             packages.push(package(chosen, control, repository, archive));
         }
@@ -171,11 +169,61 @@ impl Apt {
         Ok(text)
     }
 
-    fn solve(&self, folder: &AptFolder, reporter: &Reporter) -> Result<Vec<Chosen>> {
-        let recommends = match self.request.recommends {
-            Recommends::Yes => "true",
-            Recommends::No => "false",
-        };
+    /// What apt decides, or decided when it was asked the same before.
+    fn solution(
+        &self,
+        folder: &AptFolder,
+        used: &[&Source],
+        indexes: &Indexes,
+        reporter: &Reporter,
+    ) -> Result<Vec<Solved>> {
+        let answer =
+            self.question(folder, used, indexes, reporter)?.map(|question| Answer::to(&question, &folder.solutions()));
+        if let Some(solved) = answer.as_ref().map_or(Ok(None), Answer::get)? {
+            reporter.log_line("the indexes and the request are those of an earlier build: its solution is used again");
+            return Ok(solved);
+        }
+        folder.prefer(&self.preferences(folder, indexes, reporter)?)?;
+        let chosen = self.solve(folder, reporter)?;
+        let with_control = control_fields(folder, chosen, reporter)?;
+        let repositories = repositories_of(&with_control, &indexes.packages)?;
+        let together = with_control.into_iter().zip(repositories);
+        let solved: Vec<Solved> =
+            together.map(|((chosen, control), repository)| Solved { chosen, control, repository }).collect();
+        if let Some(answer) = answer {
+            answer.put(&solved)?;
+        }
+        Ok(solved)
+    }
+
+    /// Everything that decides what apt answers; `None` where nothing says what is in a repository's indexes: without
+    /// a Release file, or without a signature.
+    fn question(
+        &self,
+        folder: &AptFolder,
+        used: &[&Source],
+        indexes: &Indexes,
+        reporter: &Reporter,
+    ) -> Result<Option<String>> {
+        if indexes.releases.len() != used.len() || used.iter().any(|source| source.signed == Signed::NotChecked) {
+            return Ok(None);
+        }
+        let apt = folder.program("apt-get").arg("--version").run(reporter)?;
+        let apt = String::from_utf8_lossy(&apt.stdout).lines().next().unwrap_or_default().to_string();
+        let mut lines = vec![format!("ingot {} {apt}", env!("CARGO_PKG_VERSION")), self.native.clone()];
+        lines.extend(self.foreign.iter().cloned());
+        for (source, release) in used.iter().zip(&indexes.releases) {
+            lines.push(format!("{}\nfrom {} {}", source.stanza(&source.url, None), source.alias, release.sha256));
+        }
+        lines.push(indexes.preferences.clone());
+        lines.push(format!("{:?}", self.request.recommends));
+        lines.extend(self.words());
+        lines.extend(self.request.ignore.iter().map(|named| format!("not {}", solution::base_name(&named.name))));
+        Ok(Some(lines.join("\n")))
+    }
+
+    /// What is asked of `apt-get install`, sorted.
+    fn words(&self) -> Vec<String> {
         // apt counts itself among the essential ones.
         let essential = "?essential,?not(?exact-name(apt))";
         let mut words: Vec<String> = vec![format!("?and(?architecture({}),{essential})", self.native)];
@@ -189,9 +237,17 @@ impl Apt {
         }
         words.sort();
         words.dedup();
+        words
+    }
+
+    fn solve(&self, folder: &AptFolder, reporter: &Reporter) -> Result<Vec<Chosen>> {
+        let recommends = match self.request.recommends {
+            Recommends::Yes => "true",
+            Recommends::No => "false",
+        };
         let program =
             folder.program("apt-get").arg("-q").arg("-o").arg(format!("APT::Install-Recommends={recommends}"));
-        let program = program.args(["install", "--print-uris", "--"]).args(&words);
+        let program = program.args(["install", "--print-uris", "--"]).args(self.words());
         let ended = program.run_to_end(reporter, |_| {})?;
         let said = failure::text_of(&ended);
         if ended.status.success() {

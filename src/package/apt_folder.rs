@@ -255,6 +255,11 @@ impl AptFolder {
         self.state.join("lists")
     }
 
+    /// Where solutions are remembered.
+    pub fn solutions(&self) -> PathBuf {
+        self.state.join("solutions")
+    }
+
     /// Sets apt_preferences(5) for this build.
     pub fn prefer(&self, preferences: &str) -> Result<()> {
         file::write_private(&self.preferences, preferences.as_bytes())
@@ -274,7 +279,8 @@ impl AptFolder {
             file::remove_tree(&self.state.join("lists"))?;
             file::create_folders(&self.state.join("lists/partial"))?;
         }
-        let program = self.program("apt-get").args(["update", "-q"]);
+        // Whoever asks apt something parses them, if nobody did before: often nobody has to ask.
+        let program = self.program("apt-get").args(["update", "-q", "-o", "pkgCacheFile::Generate=false"]);
         let line = program.line();
         let ended: Ended = program.run_to_end(reporter, |_| {})?;
         if ended.status.success() {

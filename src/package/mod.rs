@@ -20,6 +20,7 @@ pub mod lists;
 pub mod mirror;
 pub mod order;
 pub mod release_file;
+pub mod remembered;
 pub mod removal;
 pub mod repository;
 pub mod solution;

@@ -219,6 +219,38 @@ fn a_damaged_package_in_the_cache_is_fetched_again_and_indexes_are_not() {
 }
 
 #[test]
+fn apt_solves_again_only_when_the_indexes_or_the_request_changed() {
+    need!("apt-get", "dpkg-deb", "gpg", "gpgv");
+    let (world, folder) = (World::open(), super::support::scratch());
+    let repository_folder = folder.path().join("repository");
+    world.copy(&repository_folder);
+    let mut plan = plan(vec![repository(&format!("dir://{}", repository_folder.display()), &world.key())], &[]);
+    let solved = |plan: &Plan| {
+        let (log, scratch) = (folder.path().join("log"), super::support::scratch());
+        let reporter = Reporter::new(ingot::report::Verbosity::Quiet, None, || std::time::Duration::ZERO);
+        reporter.log_to(&log, fs::File::create(&log).unwrap());
+        let store = PackageStore::open(&folder.path().join("a cache")).unwrap();
+        let set = Apt::open(plan, &Mirrors::default(), &store, scratch.path()).unwrap().resolve(&reporter).unwrap();
+        let asked = fs::read_to_string(log).unwrap().contains("--print-uris");
+        (asked, serde_json::to_string(&set.packages).unwrap(), format!("{:?}", set.packages[0].control.get("Depends")))
+    };
+    let (asked, first, control) = solved(&plan);
+    assert!(asked);
+    assert_eq!(solved(&plan), (false, first.clone(), control), "nothing changed");
+    plan.packages.image = super::support::plan::named(&["tiny-app"]);
+    let (asked, second, _) = solved(&plan);
+    assert!(asked && second != first, "another request");
+    plan.packages.recommends = match plan.packages.recommends {
+        ingot::plan::Recommends::Yes => ingot::plan::Recommends::No,
+        ingot::plan::Recommends::No => ingot::plan::Recommends::Yes,
+    };
+    assert!(solved(&plan).0, "other options");
+    assert!(!solved(&plan).0);
+    world.sign(&repository_folder, super::support::packages::DATE + 86_400);
+    assert!(solved(&plan).0, "another Release file");
+}
+
+#[test]
 #[ignore = "takes two minutes"]
 fn a_mirror_that_hangs_is_given_up() {
     need!("apt-get", "dpkg-deb", "gpg");
