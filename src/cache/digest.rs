@@ -39,6 +39,27 @@ impl Sha256 {
     }
 }
 
+/// A digest of what is written piece by piece.
+#[derive(Clone, Debug, Default)]
+pub struct Hashing(sha2::Sha256);
+
+impl Hashing {
+    /// Nothing yet.
+    pub fn new() -> Hashing {
+        Hashing::default()
+    }
+
+    /// Adds the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of everything.
+    pub fn finish(self) -> Sha256 {
+        Sha256(self.0.finalize().into())
+    }
+}
+
 impl fmt::Display for Sha256 {
     /// 64 hexadecimal digits in lower case.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,7 +5,9 @@
 pub mod digest;
 pub mod packages;
 pub mod stages;
+pub mod unpacked;
 
 pub use digest::Sha256;
 pub use packages::PackageStore;
 pub use stages::StageStore;
+pub use unpacked::UnpackedStore;

@@ -31,6 +31,14 @@ pub fn open(path: &Path) -> Result<File> {
     File::open(path).or_cannot(|| format!("open {}", path.display()))
 }
 
+/// Opens a file for reading; `None` where nothing is there.
+pub fn open_if_there(path: &Path) -> Result<Option<File>> {
+    match File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some).or_cannot(|| format!("open {}", path.display())),
+    }
+}
+
 /// Opens for reading and writing.
 pub fn open_for_update(path: &Path) -> Result<File> {
     File::options().read(true).write(true).open(path).or_cannot(|| format!("open {}", path.display()))

@@ -53,7 +53,7 @@ pub struct Apt {
     pub(super) scratch: PathBuf,
     pub(super) unpacker: Unpacker,
     pub(super) initrds: Initrds,
-    store: PackageStore,
+    pub(super) store: PackageStore,
 }
 
 /// The metadata that apt accepted, in the sources' order.

@@ -15,6 +15,7 @@ use super::order::{self, Batch};
 use super::solution;
 use super::unpack;
 use super::{Package, PackageSet};
+use crate::cache::{UnpackedStore, unpacked};
 use crate::error::{Error, Exit, Result};
 use crate::host::file;
 use crate::host::program::{Program, status_text};
@@ -83,7 +84,8 @@ impl Apt {
             Unpacker::Parallel => {
                 let step = reporter.step("unpack");
                 step.total(members.len() as u64);
-                unpack::unpack(&packages(&members), tree, sandbox, &step)?;
+                let store = UnpackedStore::open(self.store.cache(), unpacked::LIMIT)?;
+                unpack::unpack(&packages(&members), tree, sandbox, &store, &step)?;
                 step.finish(&format!("{} packages", members.len()));
                 let step = reporter.step("configure");
                 step.total(members.len() as u64);

@@ -6,6 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use ingot::cache::UnpackedStore;
+use ingot::cache::unpacked::LIMIT;
 use ingot::error::Error;
 use ingot::host::rooted::{Kind, RootPath, Rooted};
 use ingot::package::unpack::unpack;
@@ -41,12 +43,18 @@ fn tree() -> Tree {
 
 /// Unpacks with ours; the log comes along.
 fn ours(tree: &Tree, packages: &[Package]) -> (Result<(), Error>, String) {
+    ours_with(tree, packages, scratch().path())
+}
+
+/// The same with a cache that may hold unpacked packages.
+fn ours_with(tree: &Tree, packages: &[Package], cache: &Path) -> (Result<(), Error>, String) {
     let folder = scratch();
     let path = folder.path().join("log");
     let reporter = Reporter::new(Verbosity::Quiet, None, || std::time::Duration::ZERO);
     reporter.log_to(&path, fs::File::create(&path).unwrap());
     let rooted = Rooted::open(tree.path()).unwrap();
-    let result = unpack(packages, &rooted, &tree.sandbox(), &reporter.step("unpack"));
+    let store = UnpackedStore::open(cache, LIMIT).unwrap();
+    let result = unpack(packages, &rooted, &tree.sandbox(), &store, &reporter.step("unpack"));
     (result, fs::read_to_string(path).unwrap())
 }
 
@@ -123,8 +131,15 @@ fn same(prepare: impl Fn(&Tree), packages: impl Fn(&Path) -> Vec<Package>) -> (T
     let (mine, dpkgs) = (tree(), tree());
     prepare(&mine);
     prepare(&dpkgs);
-    let (result, log) = ours(&mine, &packages);
+    let cache = scratch();
+    let (result, log) = ours_with(&mine, &packages, cache.path());
     result.unwrap_or_else(|error| panic!("{log}\n{}", error.text()));
+    let again = tree();
+    prepare(&again);
+    ours_with(&again, &packages, cache.path()).0.unwrap();
+    let differ = differences(&snapshot(again.path(), borrowed), &snapshot(mine.path(), borrowed), &[]);
+    assert!(differ.is_empty(), "from packages that were unpacked before:\n{differ}");
+    drop(again);
     theirs(&dpkgs, &packages).unwrap();
     let not_yet = ["/var/lib/dpkg/status", "/var/lib/dpkg/triggers/Unincorp"];
     let differ = differences(&snapshot(mine.path(), borrowed), &snapshot(dpkgs.path(), borrowed), &not_yet);

@@ -116,7 +116,7 @@ impl Deb {
         Package {
             source: name.clone(),
             source_version: version.clone(),
-            sha256: String::new(),
+            sha256: ingot::cache::Sha256::of(&bytes).to_string(),
             size: Bytes(bytes.len() as u64),
             installed_size: Bytes(0),
             repository: "test".into(),

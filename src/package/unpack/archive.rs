@@ -4,9 +4,11 @@
 //! reads more of a member than its header says, never guesses what an unknown member means.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use crate::cache::unpacked::Receiving;
+use crate::cache::{Sha256, UnpackedStore};
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host::file;
 use crate::host::untar::decompressed;
@@ -91,15 +93,46 @@ impl Archive {
         self.section(self.control)
     }
 
-    /// The data archive, decompressed.
-    pub fn data(&self) -> Result<Box<dyn Read + Send + '_>> {
-        self.section(self.data)
+    /// The data archive, decompressed; from the store of unpacked packages if it is there, and into it if it is not.
+    pub fn data(&self, store: &UnpackedStore, package: Sha256) -> Result<Data<'_>> {
+        Ok(match store.get(package)? {
+            Some(entry) => Data { content: decompressed(entry)?, copy: None },
+            None => Data { content: self.section(self.data)?, copy: store.receive(package)? },
+        })
     }
 
     fn section(&self, section: Section) -> Result<Box<dyn Read + Send + '_>> {
         let mut file = &self.file;
         file.seek(SeekFrom::Start(section.offset)).or_cannot(|| format!("read {}", self.name))?;
         decompressed(file.take(section.length))
+    }
+}
+
+/// The content of a data archive as it is read.
+pub struct Data<'a> {
+    content: Box<dyn Read + Send + 'a>,
+    copy: Option<Receiving>,
+}
+
+impl Data<'_> {
+    /// Everything was read that matters to this build: reads the rest, and keeps the copy for later builds. One that
+    /// cannot be completed is not kept; that must not fail a build that can do without it.
+    pub fn keep(mut self) {
+        let rest = if self.copy.is_some() { std::io::copy(&mut self, &mut std::io::sink()) } else { Ok(0) };
+        if let (Ok(_), Some(copy)) = (rest, self.copy) {
+            let _ = copy.keep();
+        }
+    }
+}
+
+impl Read for Data<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.content.read(buffer)?;
+        // For example on a full disk.
+        if self.copy.as_mut().is_some_and(|copy| copy.write_all(&buffer[..read]).is_err()) {
+            self.copy = None;
+        }
+        Ok(read)
     }
 }
 
@@ -154,8 +187,6 @@ impl Members<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
     fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
@@ -192,7 +223,7 @@ mod tests {
         ]);
         let archive = opened(&bytes).unwrap();
         assert_eq!(
-            (content(archive.control().unwrap()), content(archive.data().unwrap())),
+            (content(archive.control().unwrap()), content(archive.section(archive.data).unwrap())),
             (b"control".to_vec(), b"data".to_vec())
         );
         let old = opened(&ar(&[("debian-binary", b"2.0\n"), ("control.tar", b""), ("data.tar.bz2", b"")])).unwrap();

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use md5::{Digest, Md5};
 
-use super::archive::Archive;
 use super::names::entry_name;
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host::folder::{Folder, describe};
@@ -103,11 +102,11 @@ impl Stop {
 
 /// Stages the package called `name` into `folder`, which is empty. 65 for an archive that is damaged or hostile, or
 /// that dpkg refuses; 74 where writing fails.
-pub fn stage(archive: &Archive, name: &str, folder: &Folder, hashing: Hashing, stop: &Stop) -> Result<Staged> {
+pub fn stage(data: impl Read, name: &str, folder: &Folder, hashing: Hashing, stop: &Stop) -> Result<Staged> {
     let mut staged = Staged { entries: Vec::new(), owners: Vec::new(), bytes: 0 };
     let mut symlinks = Vec::new();
     let mut content =
-        Content { members: Members::new(archive.data()?), name, folder, hashing, files: 0, buffer: vec![0; 128 << 10] };
+        Content { members: Members::new(data), name, folder, hashing, files: 0, buffer: vec![0; 128 << 10] };
     let refused = |why: String| Error::cannot(Exit::Description, format!("unpack {name}")).because(why);
     while let Some(member) = content.members.next_member().map_err(|error| reading(name, error))? {
         if stop.asked() {

@@ -11,6 +11,7 @@ use super::archive::{Archive, Readable};
 use super::control::Control;
 use super::order::Act;
 use super::staging::{Hashing, Staged, Stop, stage};
+use crate::cache::UnpackedStore;
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host::folder::Folder;
 use crate::host::rooted::{RootPath, Rooted};
@@ -22,6 +23,7 @@ pub struct Workers<'a> {
     opened: &'a [(Control, Readable)],
     tree: &'a Rooted,
     staging: &'a RootPath,
+    store: &'a UnpackedStore,
     /// Numbers in the order in which they are staged.
     order: Vec<usize>,
 }
@@ -42,6 +44,7 @@ impl<'a> Workers<'a> {
         opened: &'a [(Control, Readable)],
         tree: &'a Rooted,
         staging: &'a RootPath,
+        store: &'a UnpackedStore,
         acts: &[Act],
     ) -> Workers<'a> {
         let mut rounds = vec![1; set.len()];
@@ -52,7 +55,7 @@ impl<'a> Workers<'a> {
         }
         let mut order: Vec<usize> = (0..set.len()).filter(|number| opened[*number].1 == Readable::Yes).collect();
         order.sort_by_key(|number| (rounds[*number], std::cmp::Reverse(set[*number].size), *number));
-        Workers { set, opened, tree, staging, order }
+        Workers { set, opened, tree, staging, store, order }
     }
 
     /// Stages everything in rayon's threads while `work` takes what arrives, here.
@@ -86,7 +89,12 @@ impl<'a> Workers<'a> {
         self.tree.create_folders(&path, 0o700)?;
         let folder = self.tree.open_folder(&path).or_cannot(|| format!("open {path} in the image"))?;
         let hashing = if control.has("md5sums") { Hashing::None } else { Hashing::Md5 };
-        stage(&Archive::open(&package.archive)?, &package.name, &folder, hashing, stop)
+        let archive = Archive::open(&package.archive)?;
+        let bug = |_| Error::cannot(Exit::Bug, format!("unpack {}: it has no digest", package.name));
+        let mut data = archive.data(self.store, package.sha256.parse().map_err(bug)?)?;
+        let staged = stage(&mut data, &package.name, &folder, hashing, stop)?;
+        data.keep();
+        Ok(staged)
     }
 }
 
