@@ -61,6 +61,7 @@ pub fn install(plan: &Plan, mirrors: &Mirrors, unpacker: Unpacker, cache: &Path,
             panic!("{}\n{}", fs::read_to_string(&log).unwrap(), error.text());
         });
     }
+    apt.settle(&set, &tree, reporter).unwrap();
     Installed { folder, set, apt }
 }
 
