@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::convert;
 use super::lookup::{self, Local};
+use super::markup::{self, Language};
 use super::problem::{Problem, Problems, shown};
 use super::source::{Source, Spanned};
 use super::xml::{self, Node};
@@ -24,7 +25,7 @@ pub struct Expanded {
 
 /// Parses the file and what it includes.
 pub fn expand(source: &Arc<Source>, folder: &Path) -> Result<Expanded, Problems> {
-    let mut image = xml::parse(source)?;
+    let mut image = markup::parse(source)?;
     if *image.name != "image" {
         // The schema says what is wrong with it.
         return Ok(Expanded { image, included: Vec::new(), dropped: Vec::new() });
@@ -88,6 +89,11 @@ fn part(node: &Node, folder: &Path, version: convert::Version) -> Result<Option<
         Some(_) => error,
         None => error.at(&from.value.span),
     })?;
+    if Language::of(source.text()) != Some(Language::Xml) {
+        // Nothing of it is shown: it may be any file of the host.
+        let title = format!("<include> of {}, which is not XML,", shown(name));
+        return Err(Problem::refused(title).at(&from.value.span).label("KIWI includes XML alone"));
+    }
     let mut image = xml::parse(&source)?;
     if *image.name != "image" {
         return Err(Problem::invalid(format!("the included file's root element is <{}>", shown(&image.name)))

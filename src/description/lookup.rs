@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use super::markup::Language;
 use super::problem::{Problem, Problems};
 use super::source::{Source, Span};
 use crate::host::file;
@@ -136,14 +137,14 @@ fn find(path: &Path) -> Result<PathBuf, Problem> {
     }
     let other = names.iter().find(|name| ["yaml", "yml", "toml", "json"].iter().any(|wanted| extension(name, wanted)));
     Err(match other {
-        Some(name) => Problem::missing(format!("{shown} holds no description in XML"))
-            .hint(format!("{} may be one in another format, which is not supported yet", name.display())),
+        Some(name) => Problem::missing(format!("{shown} holds no config.xml and no *.kiwi"))
+            .hint(format!("KIWI looks for no other names: name the file itself, {}", path.join(name).display())),
         None => Problem::missing(format!("{shown} holds no description"))
             .hint("a description is called config.xml, image/config.xml or *.kiwi"),
     })
 }
 
-/// Reads a description's file: UTF-8, not too large, XML by its looks.
+/// Reads a description's file: UTF-8, not too large, by its looks in a language that descriptions are written in.
 pub fn read_file(path: &Path) -> Result<Arc<Source>, Problem> {
     let shown = path.display();
     match file::metadata(path) {
@@ -163,18 +164,9 @@ pub fn read_file(path: &Path) -> Result<Arc<Source>, Problem> {
             return Err(Problem::invalid("not UTF-8").at(&Span::new(&source, at, at + 3)).label("this byte"));
         }
     };
-    let start = text.trim_start_matches('\u{feff}').trim_start();
-    if !start.starts_with('<') {
-        // Nothing of it is shown: what is not XML may be any file of the host.
-        let key = start.lines().find(|line| !line.starts_with(['#', '-']) && !line.trim().is_empty()).unwrap_or("");
-        let language = match key {
-            key if key.starts_with("image:") => "YAML",
-            key if key.starts_with("[image") => "TOML",
-            key if key.starts_with('{') => "JSON",
-            _ => return Err(Problem::invalid(format!("{shown} is not XML"))),
-        };
-        return Err(Problem::refused(format!("{shown} is in {language}, which"))
-            .hint("KIWI converts it to XML: kiwi image info --print-xml"));
+    if Language::of(&text).is_none() {
+        // Nothing of it is shown: what is no description may be any file of the host.
+        return Err(Problem::invalid(format!("{shown} is no description in XML, YAML, TOML or JSON")));
     }
     Ok(Source::new(path, text))
 }

@@ -6,6 +6,7 @@
 pub mod convert;
 mod include;
 mod lookup;
+mod markup;
 mod problem;
 mod read;
 mod rules;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use include::Expanded;
 pub use lookup::Beside;
 pub use problem::{Colour, Kind, Problem, Problems, closest, shown};
-pub use schema::Status;
+pub use schema::{Status, Value};
 pub use source::{Source, Span, Spanned};
 
 /// What the author wrote.
@@ -125,6 +126,8 @@ pub struct Preferences {
     pub splash_theme: Option<String>,
     /// `<bootloader-theme>`, for `.profile`.
     pub loader_theme: Option<String>,
+    /// `<showlicense>`, the first, for `.profile`.
+    pub show_license: Option<String>,
     /// `<type>`, in order.
     pub types: Vec<Type>,
     /// What is not honoured.
@@ -148,6 +151,14 @@ impl Type {
     /// An attribute.
     pub fn get(&self, name: &str) -> Option<&Spanned<String>> {
         self.node.attribute(name).map(|attribute| &attribute.value)
+    }
+
+    /// An attribute as it counts: `1` is `true`, `0` is `false`.
+    pub fn value(&self, name: &str) -> Option<String> {
+        let boolean =
+            schema::find("type").and_then(|row| row.attribute(name)).map(|row| row.value) == Some(Value::Boolean);
+        let text = self.get(name)?;
+        Some(if boolean { truth(text).to_string() } else { text.to_string() })
     }
 
     /// A boolean attribute.
@@ -338,6 +349,8 @@ pub struct File {
 /// A section of which nothing is honoured.
 #[derive(Clone, Debug)]
 pub struct Other {
+    /// The element.
+    pub node: xml::Node,
     /// When it counts.
     pub when: When,
     /// Why not.

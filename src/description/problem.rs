@@ -264,11 +264,16 @@ fn without_secrets(line: &str) -> String {
     let mut hide = |range: std::ops::Range<usize>| bytes[range].fill(b'*');
     for name in ["password", "luks"] {
         for (at, _) in line.match_indices(name) {
-            let rest = &line[at + name.len()..];
-            let value = rest.trim_start().strip_prefix('=').map(str::trim_start).unwrap_or_default();
-            if let Some(quote) = value.chars().next().filter(|char| matches!(char, '"' | '\'')) {
-                let begin = line.len() - value.len() + 1;
-                hide(begin..line[begin..].find(quote).map_or(line.len(), |length| begin + length));
+            let rest = line[at + name.len()..].trim_start_matches(['"', '\'']).trim_start();
+            let Some(value) = rest.strip_prefix(['=', ':']).map(str::trim_start) else { continue };
+            let begin = line.len() - value.len();
+            match value.chars().next().filter(|char| matches!(char, '"' | '\'')) {
+                Some(quote) => {
+                    let begin = begin + 1;
+                    hide(begin..line[begin..].find(quote).map_or(line.len(), |length| begin + length));
+                }
+                // YAML needs no quotes, and XML and TOML have none in what is malformed.
+                None => hide(begin..begin + value.trim_end().len()),
             }
         }
     }
@@ -315,7 +320,9 @@ mod tests {
             (r#"<source path="https://me:word@host/a@b"/>"#, r#"<source path="https://*******@host/a@b"/>"#),
             (r#"<user password="not closed"#, r#"<user password="**********"#),
             (r#"<source path="https://host/a"/>"#, r#"<source path="https://host/a"/>"#),
-            ("password luks ://", "password luks ://"),
+            ("password luks //", "password luks //"),
+            ("  '@password': geheim", "  '@password': ******"),
+            (r#"{"@luks": "geheim", "@id": 1}"#, r#"{"@luks": "******", "@id": 1}"#),
         ];
         for (line, expected) in table {
             assert_eq!(without_secrets(line), expected);

@@ -54,7 +54,11 @@ pub fn description(image: &Node, source: &Arc<Source>, folder: &Path) -> Result<
     let beside = Beside::find(folder, profiles.iter().map(|profile| profile.name.as_str()), overlays);
     let folder = beside.folder.clone();
     let other = |name: &'static str| {
-        image.children(name).map(|node| Other { when: when(node), asides: aside(node).into_iter().collect() })
+        image.children(name).map(|node| Other {
+            node: node.clone(),
+            when: when(node),
+            asides: aside(node).into_iter().collect(),
+        })
     };
     Ok(Description {
         source: source.clone(),
@@ -153,6 +157,7 @@ fn preferences(node: &Node) -> Result<Preferences, Problem> {
         timezone: text("timezone"),
         splash_theme: text("bootsplash-theme").map(|text| text.value),
         loader_theme: text("bootloader-theme").map(|text| text.value),
+        show_license: text("showlicense").map(|text| text.value),
         types,
         asides,
     })

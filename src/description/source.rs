@@ -59,6 +59,25 @@ impl Source {
         self.characters[stride] + characters_in(&self.text.as_bytes()[stride * STRIDE..offset])
     }
 
+    /// Offset of the byte with which the character with this 0-based number begins; the end where there are fewer.
+    pub fn offset_of_character(&self, number: usize) -> usize {
+        // The last stride that begins at or before it.
+        let stride = self.characters.partition_point(|count| *count <= number).saturating_sub(1);
+        let mut start = stride * STRIDE;
+        let mut left = number - self.characters.get(stride).copied().unwrap_or(0);
+        // A character that the stride's border cuts belongs to the stride before.
+        while start < self.text.len() && !self.text.is_char_boundary(start) {
+            start += 1;
+        }
+        for (at, _) in self.text.get(start..).unwrap_or_default().char_indices() {
+            if left == 0 {
+                return start + at;
+            }
+            left -= 1;
+        }
+        self.text.len()
+    }
+
     /// 0-based line that holds the byte at `offset`.
     fn line_of(&self, offset: usize) -> usize {
         self.lines.partition_point(|start| *start <= offset).saturating_sub(1)
@@ -171,6 +190,10 @@ mod tests {
             let place = Span::new(&source, at, at + 1).place();
             assert_eq!((place.line, place.column), expected, "{found}");
         }
+        for (number, (at, char)) in text.char_indices().enumerate() {
+            assert_eq!(source.offset_of_character(number), at, "{char}");
+        }
+        assert_eq!(source.offset_of_character(usize::MAX), text.len());
         let end = Span::new(&source, usize::MAX, 0).place();
         assert_eq!((end.line, end.column), (3, 1));
         assert_eq!(source.line(0), (0, "first"));

@@ -365,7 +365,7 @@ fn blank(char: char) -> char {
 }
 
 /// XML 1.0 names, with the ASCII characters spelt out and every letter outside of ASCII taken.
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     let start = |char: char| char.is_alphabetic() || matches!(char, '_' | ':');
     name.starts_with(start)
         && name.chars().all(|char| start(char) || char.is_numeric() || matches!(char, '-' | '.' | '\u{b7}'))

@@ -43,7 +43,7 @@ pub fn make(description: &Description, choices: &Choices) -> Result<Plan, Proble
         _ => None,
     };
     let mut root = rootfs::plan(description, &selection, kind, choices, &mut problems);
-    root.variables = variables::variables(&image, &selection, kind, &packages, &root);
+    root.variables = variables::variables(description, &selection, kind);
     let scrub = scrub(&selection, &output, choices);
     check_essential(&selection, update_stack, &mut problems);
     let epoch = match choices.source_date_epoch {

@@ -12,6 +12,7 @@ mod make;
 mod output;
 pub mod overrides;
 pub mod request;
+pub mod resolved;
 pub mod rootfs;
 pub mod selection;
 pub mod sources;
@@ -59,7 +60,7 @@ pub struct Choices {
 pub struct Plan {
     /// Who and what the image is.
     pub image: Image,
-    /// Selected profiles, `requires` followed, in the description's order.
+    /// Selected profiles, each followed by what it requires, in the order in which they were chosen.
     pub profiles: Vec<String>,
     /// The folder that scripts, overlays and archives are looked up in.
     pub description_dir: PathBuf,

@@ -2,8 +2,10 @@
 //!
 //! In: a [`Selection`]. Out: a [`PackageRequest`] and whether the image keeps an update stack. Never resolves a name.
 
+use serde::Serialize;
+
 use super::selection::Selection;
-use super::{Choices, Essential, Manager, Named, PackageRequest, Recommends, UpdateStack, Warning};
+use super::{Choices, Essential, Manager, Named, PackageRequest, Recommends, UpdateStack, Warning, conflict};
 use crate::description::{Description, Name, Packages, Problem, Problems, Spanned, Type, shown};
 
 /// The package that is the package manager.
@@ -27,6 +29,45 @@ pub fn update_stack(selection: &Selection<'_>, kind: &Type, choices: &Choices) -
     if !bootstrap.is_empty() && image.is_empty() && !named { UpdateStack::None } else { UpdateStack::Kept }
 }
 
+/// The names that the description itself asks for, sorted, each once.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Lists {
+    /// `<packages type="bootstrap">`, and the package manager's own package where the image's list has packages too.
+    pub bootstrap: Vec<Named>,
+    /// `<packages type="image">` and those of the image's type.
+    pub image: Vec<Named>,
+    /// `<ignore>` of all of them.
+    pub ignore: Vec<Named>,
+    /// `<packages type="uninstall">`.
+    pub uninstall: Vec<Named>,
+    /// `<packages type="delete">`.
+    pub delete: Vec<Named>,
+}
+
+/// Merges the lists that count, by KIWI's rules.
+pub fn lists(selection: &Selection<'_>, kind: &Type, manager: &Spanned<String>) -> Lists {
+    let list = |wanted: &str| names(selection, |section| section == wanted, |section| &section.packages);
+    let image = names(selection, |section| in_image(section, kind), |section| &section.packages);
+    let mut bootstrap = list("bootstrap");
+    let package = package_of(manager);
+    if !bootstrap.is_empty() && !image.is_empty() && !bootstrap.iter().any(|named| named.name == package) {
+        bootstrap.push(Named { name: package.to_string(), place: manager.span.place() });
+        bootstrap.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    let in_any = |section: &str| section == "bootstrap" || in_image(section, kind);
+    let ignore = names(selection, in_any, |section| &section.ignore);
+    Lists { bootstrap, image, ignore, uninstall: list("uninstall"), delete: list("delete") }
+}
+
+/// The package that a package manager is in.
+fn package_of(manager: &str) -> &str {
+    match manager {
+        "dnf4" => "dnf",
+        "apk" => "apk-tools",
+        other => other,
+    }
+}
+
 fn in_image(section: &str, kind: &Type) -> bool {
     section == "image" || section == *kind.image
 }
@@ -40,18 +81,11 @@ pub fn packages(
     problems: &mut Problems,
     warnings: &mut Vec<Warning>,
 ) -> PackageRequest {
-    let mut list = |wanted: &str| {
-        for name in selection.packages.iter().filter(|section| *section.kind == *wanted).flat_map(|part| &part.packages)
-        {
-            check_name(selection, name, problems);
-        }
-        names(selection, |section| section == wanted, |section| &section.packages)
-    };
-    let (uninstall, delete) = (list("uninstall"), list("delete"));
-    let mut bootstrap = list("bootstrap");
-    list("image");
-    list(&kind.image);
-    let mut image = names(selection, |section| in_image(section, kind), |section| &section.packages);
+    let counts = |section: &&&Packages| conflict::counts(&section.kind, &kind.image);
+    for name in selection.packages.iter().filter(counts).flat_map(|section| &section.packages) {
+        check_name(selection, name, problems);
+    }
+    let Lists { mut bootstrap, mut image, ignore, uninstall, delete } = lists(selection, kind, manager);
     match update_stack {
         UpdateStack::None => {
             let mut leave_out = |packages: &mut Vec<Named>| {
@@ -69,7 +103,7 @@ pub fn packages(
             leave_out(&mut bootstrap);
             leave_out(&mut image);
         }
-        // KIWI appends it where both phases have packages; its apt bootstrap installs it in any case.
+        // KIWI's apt bootstrap installs it in any case.
         UpdateStack::Kept => {
             if !bootstrap.iter().any(|package| package.name == APT) {
                 bootstrap.push(Named { name: APT.to_string(), place: manager.span.place() });
@@ -79,11 +113,7 @@ pub fn packages(
     }
     PackageRequest {
         manager: Manager::Apt,
-        ignore: names(
-            selection,
-            |section| section == "bootstrap" || in_image(section, kind),
-            |section| &section.ignore,
-        ),
+        ignore,
         uninstall,
         delete,
         recommends: recommends(selection, kind, warnings),
@@ -102,28 +132,25 @@ fn check_name(selection: &Selection<'_>, name: &Name, problems: &mut Problems) {
     }
 }
 
-/// `<packagemanager>`: the first one counts, and any other than apt is refused.
-pub fn manager(description: &Description, selection: &Selection<'_>, problems: &mut Problems) -> Spanned<String> {
+/// `<packagemanager>`: the first one counts, and dnf4 where there is none.
+pub fn wanted_manager(description: &Description, selection: &Selection<'_>) -> Spanned<String> {
     let found = selection.preferences.iter().find_map(|preferences| preferences.manager.clone());
-    let hint = "this version installs Debian packages with apt";
-    match found {
-        Some(manager) => {
-            if *manager != APT {
-                let title = format!("package manager {}", shown(&manager));
-                problems.add(Problem::refused(title).at(&manager.span).label("not driven yet").hint(hint));
-            }
-            manager
-        }
-        None => {
-            problems.add(
-                Problem::refused("package manager dnf4")
-                    .at(&description.span)
-                    .label("no selected <preferences> has a <packagemanager>, and dnf4 is KIWI's default")
-                    .hint(hint),
-            );
-            Spanned { value: String::new(), span: description.span.clone() }
-        }
+    found.unwrap_or_else(|| Spanned { value: "dnf4".to_string(), span: description.span.clone() })
+}
+
+/// The package manager; any other than apt is refused.
+pub fn manager(description: &Description, selection: &Selection<'_>, problems: &mut Problems) -> Spanned<String> {
+    let manager = wanted_manager(description, selection);
+    if *manager != APT {
+        let label = match selection.preferences.iter().any(|preferences| preferences.manager.is_some()) {
+            true => "not driven yet",
+            false => "no selected <preferences> has a <packagemanager>, and dnf4 is KIWI's default",
+        };
+        let title = format!("package manager {}", shown(&manager));
+        let hint = "this version installs Debian packages with apt";
+        problems.add(Problem::refused(title).at(&manager.span).label(label).hint(hint));
     }
+    manager
 }
 
 fn recommends(selection: &Selection<'_>, kind: &Type, warnings: &mut Vec<Warning>) -> Recommends {
@@ -159,7 +186,7 @@ fn essential(selection: &Selection<'_>) -> Essential {
 }
 
 /// Names of the sections that count, sorted, each once.
-fn names<'a>(
+pub fn names<'a>(
     selection: &Selection<'a>,
     counts: impl Fn(&str) -> bool,
     of: impl Fn(&'a Packages) -> &'a Vec<Name>,

@@ -86,7 +86,7 @@ fn overlays(description: &Description, selection: &Selection<'_>, problems: &mut
 }
 
 /// Users by name: attributes of the first section that names one, groups of all.
-fn users(selection: &Selection<'_>, problems: &mut Problems) -> Vec<User> {
+pub fn users(selection: &Selection<'_>, problems: &mut Problems) -> Vec<User> {
     let mut users: Vec<User> = Vec::new();
     let mut known: BTreeMap<&str, usize> = BTreeMap::new();
     for written in selection.users.iter().flat_map(|section| &section.users) {

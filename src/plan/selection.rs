@@ -11,7 +11,7 @@ use crate::description::{
 
 /// The parts that count.
 pub struct Selection<'a> {
-    /// Names of the selected profiles, `requires` followed, in the description's order.
+    /// Names of the selected profiles, each followed by what it requires, in the order in which they were chosen.
     pub profiles: Vec<String>,
     /// Architecture as `uname -m` says it.
     pub arch: &'a str,
@@ -132,7 +132,7 @@ fn matches(wanted: &[String], arch: &str) -> bool {
     wanted.is_empty() || wanted.iter().any(|wanted| wanted == arch)
 }
 
-/// The chosen profiles, else those with `import="true"`, and what they require; in the description's order.
+/// The chosen profiles, else those with `import="true"` in the description's order, each followed by what it requires.
 fn profiles(description: &Description, choices: &Choices) -> Result<Vec<String>, Problems> {
     let mut problems = Problems::new();
     let known: Vec<_> = description.profiles.iter().filter(|profile| matches(&profile.arch, &choices.arch)).collect();
@@ -140,6 +140,8 @@ fn profiles(description: &Description, choices: &Choices) -> Result<Vec<String>,
         [] => known.iter().filter(|profile| profile.import).map(|profile| profile.name.as_str()).collect(),
         chosen => chosen.iter().map(String::as_str).collect(),
     };
+    // The last one is taken first.
+    pending.reverse();
     let mut selected: Vec<&str> = Vec::new();
     while let Some(name) = pending.pop() {
         if selected.contains(&name) {
@@ -162,7 +164,5 @@ fn profiles(description: &Description, choices: &Choices) -> Result<Vec<String>,
             }
         }
     }
-    let ordered = known.iter().map(|profile| profile.name.to_string());
-    let ordered = ordered.filter(|name| selected.contains(&name.as_str())).collect();
-    problems.or(ordered)
+    problems.or(selected.into_iter().map(str::to_string).collect())
 }

@@ -2,6 +2,7 @@
 //!
 //! KIWI comes from PyPI into a venv in the test's scratch folder and answers through `conformance/oracle.py`.
 
+mod resolved;
 mod schema;
 
 use std::fs;

@@ -102,10 +102,10 @@ fn profiles_are_those_chosen_or_imported_and_what_they_require() {
     assert_eq!(on("x86_64", &[]).unwrap(), ["a", "b"]);
     assert_eq!(on("aarch64", &[]).unwrap(), ["a", "b", "c", "d"]);
     assert_eq!(on("x86_64", &["c"]).unwrap(), ["c"], "a choice replaces what is imported");
-    assert_eq!(on("x86_64", &["c", "b"]).unwrap(), ["a", "b", "c"], "in the description's order");
+    assert_eq!(on("x86_64", &["c", "b"]).unwrap(), ["c", "b", "a"], "in the order of the choice");
     assert_eq!(
         refusal(&description, &choices(&["d", "x"], None)),
-        ["no profile is called `x`", "no profile is called `d`"]
+        ["no profile is called `d`", "no profile is called `x`"]
     );
 }
 

@@ -3,6 +3,7 @@
 In: one JSON value on stdin. Out: one JSON value on stdout. Uses KIWI's public classes, in a venv of its own.
 
   oracle.py validate   [TEXT, ...]                      -> [[accepted by RELAX NG, accepted by Schematron], ...]
+  oracle.py languages  [FILE, ...]                    -> [{"yaml": TEXT, "toml": TEXT} or {"error": TEXT}, ...]
   oracle.py resolve    [{file, profiles, type, arch}]   -> [{...} or {"error": TEXT}, ...]
 """
 
@@ -32,14 +33,29 @@ def validate(texts):
         yield [fits, fits and rules.validate(document)]
 
 
+def languages(files):
+    from kiwi.xml_description import XMLDescription
+
+    for file in files:
+        try:
+            found = {}
+            for name in ["yaml", "toml"]:
+                markup = XMLDescription(file).markup
+                with open(getattr(markup, f"get_{name}_description")()) as text:
+                    found[name] = text.read()
+            yield found
+        except Exception as error:  # every refusal of KIWI's is an answer
+            yield {"error": f"{type(error).__name__}: {error}"}
+
+
 def plain(value):
     return value if value is None or isinstance(value, (str, bool, int, list, dict)) else str(value)
 
 
 def repository(section):
     source = section.get_source()
-    fields = ["type_", "alias", "priority", "imageinclude", "imageonly", "distribution", "components"]
-    found = {name.rstrip("_"): plain(getattr(section, "get_" + name)()) for name in fields}
+    fields = ["type", "alias", "priority", "imageinclude", "imageonly", "distribution", "components"]
+    found = {name: plain(getattr(section, "get_" + name)()) for name in fields}
     found["path"] = source.get_path()
     found["keys"] = [key.get_key() for key in source.get_signing()]
     return found
@@ -85,7 +101,7 @@ def resolve(wanted):
 
 
 def main():
-    answers = {"validate": validate, "resolve": resolve}[sys.argv[1]]
+    answers = {"validate": validate, "languages": languages, "resolve": resolve}[sys.argv[1]]
     wanted = json.load(sys.stdin)
     # KIWI and what it starts may print; the answer is alone on stdout.
     out = os.fdopen(os.dup(1), "w")
