@@ -351,6 +351,11 @@ pub fn from_descriptor(number: i32) -> Result<File> {
     Ok(File::from(copy))
 }
 
+/// Opens for writing at the end; makes the file where there is none.
+pub fn append_or_create(path: &Path) -> Result<File> {
+    File::options().append(true).create(true).open(path).or_cannot(|| format!("open {}", path.display()))
+}
+
 /// A stream to a unix socket that somebody listens on.
 pub fn connect(socket: &Path) -> Result<std::os::unix::net::UnixStream> {
     std::os::unix::net::UnixStream::connect(socket).or_cannot(|| format!("connect to {}", socket.display()))

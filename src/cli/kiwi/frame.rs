@@ -101,7 +101,7 @@ impl<'a> Frame<'a> {
         let globals = self.globals;
         let mut copies: Vec<Box<dyn Write + Send>> = Vec::new();
         if let Some(path) = globals.logfile.as_ref().filter(|path| *path != Path::new("stdout")) {
-            copies.push(Box::new(file::append(path)?));
+            copies.push(Box::new(file::append_or_create(path)?));
         }
         if let Some(socket) = &globals.logsocket {
             copies.push(Box::new(file::connect(socket)?));
