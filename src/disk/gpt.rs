@@ -119,14 +119,24 @@ pub fn write(disk: Bytes, disk_id: Uuid, partitions: &[GptPartition], boot_code:
             place.copy_from_slice(&unit.to_le_bytes());
         }
     }
+    Ok(ends(disk, disk_id, &entries, &mbr::protective_record(boot_code, disk)?))
+}
+
+/// Both copies of a table whose entries are known.
+pub(super) fn ends(disk: Bytes, disk_id: Uuid, entries: &[u8], record: &[u8]) -> Ends {
     let last = disk.sectors() - 1;
-    let checksum = crc32fast::hash(&entries);
-    let mut head = mbr::protective_record(boot_code, disk)?.to_vec();
-    head.extend(header(1, last, last, 2, disk_id, checksum));
-    head.extend(&entries);
-    let mut tail = entries;
-    tail.extend(header(last, 1, last, last - 32, disk_id, checksum));
-    Ok(Ends { head, tail })
+    let mut head = record.to_vec();
+    head.extend(header_of(disk, disk_id, entries));
+    head.extend(entries);
+    let mut tail = entries.to_vec();
+    tail.extend(header(last, 1, last, last - 32, disk_id, crc32fast::hash(entries)));
+    Ends { head, tail }
+}
+
+/// The primary header.
+pub(super) fn header_of(disk: Bytes, disk_id: Uuid, entries: &[u8]) -> [u8; 512] {
+    let last = disk.sectors() - 1;
+    header(1, last, last, 2, disk_id, crc32fast::hash(entries))
 }
 
 fn header(this: u64, other: u64, last: u64, entries: u64, disk_id: Uuid, checksum: u32) -> [u8; 512] {

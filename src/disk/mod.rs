@@ -7,6 +7,7 @@ pub mod boot;
 pub mod filesystem;
 pub mod gpt;
 pub mod mbr;
+pub mod resize;
 pub mod table;
 mod write;
 

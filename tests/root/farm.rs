@@ -191,11 +191,10 @@ fn prepare_and_create_make_what_build_makes_and_a_bundle_is_the_same_twice() {
 fn what_is_not_done_of_kiwis_commands_is_refused_by_name() {
     let scratch = scratch();
     sources(&scratch.path().join("in"), "");
-    let rows: [(&[&str], i32, &str); 8] = [
+    let rows: [(&[&str], i32, &str); 7] = [
         (&["system", "boxbuild", "--box", "leap", "--", "--description", "in"], 64, "system boxbuild"),
         (&["system", "stash", "--root", "x"], 64, "system stash"),
         (&["system", "stackbuild", "--stash", "x"], 64, "system stackbuild"),
-        (&["image", "resize", "--target-dir", "x", "--size", "1g"], 64, "resize the disk"),
         (
             &["result", "bundle", "--target-dir", "x", "--id", "1", "--bundle-dir", "b", "--package-as-rpm"],
             64,
@@ -254,4 +253,48 @@ fn a_program_that_watches_hears_of_every_step_and_of_the_end() {
     let error = &records().pop().unwrap()["error"];
     assert_eq!((&error["code"], &error["hint"]), (&65.into(), &"did you mean `tiny-app`?".into()), "{error}");
     bench.build(&description).args(["--status-fd", "77"]).run().expect(64);
+}
+
+#[test]
+fn a_resized_disk_is_sound_in_every_format_and_its_checksums_are_right() {
+    need!(root);
+    need!("sfdisk", "qemu-img");
+    let _turn = alone();
+    let bench = Bench::new();
+    let description = bench.disk();
+    let source = format!("file://{}", bench.world.repository().display());
+    let description = description.edit("mirror://tiny", &source);
+    let folder = bench.path("");
+    let kiwi = |arguments: &[&str]| {
+        Ingot::new(["kiwi"])
+            .args(arguments)
+            .env("INGOT_CACHE_DIR", bench.path("cache").to_str().unwrap())
+            .env("INGOT_WORK_DIR", bench.path("work").to_str().unwrap())
+            .in_folder(&folder)
+            .run()
+    };
+    kiwi(&["system", "build", "--description", description.folder().to_str().unwrap(), "--target-dir", "out"])
+        .expect(0);
+    let out = bench.path("out");
+    let before = crate::support::image::partitions(&result(&out, ".raw"));
+    kiwi(&["image", "resize", "--target-dir", "out", "--size", "1m"]).expect(65);
+    kiwi(&["image", "resize", "--target-dir", "out", "--size", "much"]).expect(64);
+    kiwi(&["image", "resize", "--target-dir", "out", "--size", "1g"]).expect(0);
+    let raw = result(&out, ".raw");
+    assert_eq!(fs::metadata(&raw).unwrap().len(), 1 << 30);
+    assert_eq!(crate::support::image::partitions(&raw), before);
+    let run = |program: &str, arguments: &[&str]| {
+        let output = std::process::Command::new(program).args(arguments).current_dir(&out).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program} {arguments:?}\n{said}");
+        said
+    };
+    assert!(run("sfdisk", &["--verify", raw.to_str().unwrap()]).contains("No errors detected"));
+    let qcow2 = result(&out, ".qcow2");
+    run("qemu-img", &["compare", "-f", "qcow2", "-F", "raw", qcow2.to_str().unwrap(), raw.to_str().unwrap()]);
+    run("sh", &["-c", "sha256sum --check --strict *.sha256"]);
+    let manifest: serde_json::Value = serde_json::from_slice(&fs::read(out.join("manifest.json")).unwrap()).unwrap();
+    assert_eq!(manifest["artifacts"][0]["size"], 1 << 30);
+    kiwi(&["result", "bundle", "--target-dir", "out", "--id", "1", "--bundle-dir", "bundle"]).expect(0);
+    assert!(bench.path("bundle/tiny.x86_64-1.2.3-1.qcow2").is_file());
 }
