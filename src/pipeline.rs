@@ -9,6 +9,7 @@ pub mod prepared;
 pub mod stages;
 pub mod unchanged;
 
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 
 use crate::cache::PackageStore;
@@ -16,7 +17,7 @@ use crate::error::Result;
 use crate::host::sandbox::{Network, Sandbox};
 use crate::package::{self, Apt, Mirrors, PackageSet, Phase, Unpacker, database};
 use crate::plan::{Epoch, FormatChoice, NetworkForScripts, Output, Plan, ScriptPhase};
-use crate::release::manifest::{DescriptionDigest, Manifest, PackageRecord, Parts};
+use crate::release::manifest::{DescriptionDigest, Manifest, PackageRecord, Parts, ScrubRecord};
 use crate::release::{Artifact, changes, licence, verified};
 use crate::report::Reporter;
 use crate::root::{self, RootPath, RootTree, Workspace, WorkspaceKind};
@@ -69,28 +70,52 @@ pub enum Reports {
     VerifiedAndChanges,
 }
 
-/// Builds everything that `plan` asks for. Runs as PID 1 of its own namespaces (`host::namespace::isolated`).
-pub fn cast(plan: &Plan, order: &Order, reporter: &Reporter) -> Result<()> {
+/// Builds everything that `plans` ask for, one plan for each output; their packages are the same
+/// ([`crate::plan::together`]). Runs as PID 1 of its own namespaces (`host::namespace::isolated`).
+pub fn cast(plans: &[Plan], order: &Order, reporter: &Reporter) -> Result<()> {
+    let Some((plan, others)) = plans.split_first() else { return Ok(()) };
     in_workspace(order, reporter, |workspace| {
-        let mut supplies = Supplies::resolve(plan, order, workspace, reporter)?;
-        if unchanged::is_there(plan, order, &supplies, reporter)? {
+        let supplies = Supplies::resolve(plan, order, workspace, reporter)?;
+        if unchanged::is_there(plans, order, &supplies, reporter)? {
             return Ok(());
         }
         let memory = install(plan, order, workspace, &supplies, reporter)?;
-        let tree = workspace.tree()?;
-        let grown = configure(plan, &mut supplies, &tree, memory, reporter)?;
-        finish(plan, order, workspace, &supplies, tree, grown, reporter)?;
-        unchanged::note(plan, order, &supplies)
+        let branches = others.iter().map(|_| branch(workspace, reporter)).collect::<Result<Vec<Workspace>>>()?;
+        // Each output has a tree of its own from here on, and is the same as if it were built alone.
+        let made = std::thread::scope(|scope| {
+            let at_work: Vec<_> = std::iter::zip(others, &branches)
+                .map(|(plan, workspace)| {
+                    let (supplies, memory) = (&supplies, memory.clone());
+                    scope.spawn(move || make(plan, order, workspace, supplies, memory, reporter))
+                })
+                .collect();
+            let first = make(plan, order, workspace, &supplies, memory, reporter);
+            let rest = at_work.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            std::iter::once(first).chain(rest).collect::<Vec<Result<Made>>>()
+        });
+        branches.into_iter().try_for_each(Workspace::close)?;
+        let made = made.into_iter().collect::<Result<Vec<Made>>>()?;
+        release(plan, order, &supplies, made, reporter)?;
+        unchanged::note(plans, order, &supplies)
     })
+}
+
+/// A workspace of its own for another output, with the same tree.
+fn branch(workspace: &Workspace, reporter: &Reporter) -> Result<Workspace> {
+    let step = reporter.step("branch");
+    let branch =
+        workspace.branch(reporter, |from, to, length| crate::cache::stages::copy(from, to, length).map(drop))?;
+    step.finish("a tree for another output");
+    Ok(branch)
 }
 
 /// KIWI's `system prepare`: the tree as it is before its image is made, copied to `root`, which must not exist.
 pub fn prepare(plan: &Plan, order: &Order, root: &Path, reporter: &Reporter) -> Result<Prepared> {
     in_workspace(order, reporter, |workspace| {
-        let mut supplies = Supplies::resolve(plan, order, workspace, reporter)?;
+        let supplies = Supplies::resolve(plan, order, workspace, reporter)?;
         let memory = install(plan, order, workspace, &supplies, reporter)?;
         let tree = workspace.tree()?;
-        let grown = configure(plan, &mut supplies, &tree, memory, reporter)?;
+        let grown = configure(plan, &supplies, &tree, memory, reporter)?;
         host::namespace::kill_everything_else()?;
         drop(tree);
         workspace.keep(root, reporter)?;
@@ -108,7 +133,8 @@ pub fn create(plan: &Plan, order: &Order, root: &Path, prepared: Prepared, repor
         let Prepared { packages, epoch, described, builds_began } = prepared;
         let supplies = Supplies { apt, packages, epoch };
         let grown = Grown { described, builds_began };
-        finish(plan, order, workspace, &supplies, workspace.tree()?, grown, reporter)
+        let made = finish(plan, order, workspace, &supplies, workspace.tree()?, grown, reporter)?;
+        release(plan, order, &supplies, vec![made], reporter)
     })
 }
 
@@ -198,13 +224,7 @@ fn install(
 }
 
 /// Overlays, accounts and scripts, in KIWI's order: the rest of what `system prepare` does.
-fn configure(
-    plan: &Plan,
-    supplies: &mut Supplies,
-    tree: &RootTree,
-    memory: Memory,
-    reporter: &Reporter,
-) -> Result<Grown> {
+fn configure(plan: &Plan, supplies: &Supplies, tree: &RootTree, memory: Memory, reporter: &Reporter) -> Result<Grown> {
     let Supplies { apt, packages, epoch } = supplies;
     let (sandbox, scripts) = sandboxes(plan, tree, *epoch);
     let mut described = root::configure(plan, tree, &sandbox, *epoch, reporter)?;
@@ -215,7 +235,28 @@ fn configure(
     Ok(Grown { described: described.into_iter().collect(), builds_began: memory.builds_began })
 }
 
-/// From a grown tree to the files of the release: what `system create` does.
+/// An output, and what the manifest says of it.
+struct Made {
+    artifacts: Vec<Artifact>,
+    installed: Vec<PackageRecord>,
+    scrub: ScrubRecord,
+}
+
+/// From the installed tree to the files of one output.
+fn make(
+    plan: &Plan,
+    order: &Order,
+    workspace: &Workspace,
+    supplies: &Supplies,
+    memory: Memory,
+    reporter: &Reporter,
+) -> Result<Made> {
+    let tree = workspace.tree()?;
+    let grown = configure(plan, supplies, &tree, memory, reporter)?;
+    finish(plan, order, workspace, supplies, tree, grown, reporter)
+}
+
+/// From a grown tree to the files of one output: what `system create` does.
 fn finish(
     plan: &Plan,
     order: &Order,
@@ -224,7 +265,7 @@ fn finish(
     tree: RootTree,
     grown: Grown,
     reporter: &Reporter,
-) -> Result<()> {
+) -> Result<Made> {
     let Supplies { apt, packages, epoch } = supplies;
     complete(plan, apt, packages, &tree, *epoch, reporter)?;
     let Grown { described, builds_began } = grown;
@@ -233,20 +274,34 @@ fn finish(
     let build_host = BuildHost { workspace, builds_began, ..order.build_host.clone() };
     let scrubbed = scrub::scrub(&plan.scrub, tree, &asked, &build_host, *epoch, reporter)?;
     let artifacts = pack(plan, &scrubbed, order, reporter)?;
-    let installed = installed(&scrubbed, packages)?;
+    report(order, &plan.image.stem(), scrubbed.tree())?;
+    let scrub = ScrubRecord { plan: plan.scrub.clone(), actions: scrubbed.actions().to_vec() };
+    Ok(Made { artifacts, installed: installed(&scrubbed, packages)?, scrub })
+}
+
+/// The manifest and what else describes the files of the release. The outputs have the same packages: those of the
+/// first are listed.
+fn release(plan: &Plan, order: &Order, supplies: &Supplies, made: Vec<Made>, reporter: &Reporter) -> Result<()> {
     let step = reporter.step("release");
+    let (mut artifacts, mut installed, mut scrubs) = (Vec::new(), Vec::new(), Vec::new());
+    for made in made {
+        artifacts.extend(made.artifacts);
+        scrubs.push(made.scrub);
+        if installed.is_empty() {
+            installed = made.installed;
+        }
+    }
     let manifest = Manifest::new(Parts {
         plan,
-        epoch: *epoch,
+        epoch: supplies.epoch,
         description: order.description.clone(),
-        packages,
+        packages: &supplies.packages,
         installed,
-        actions: scrubbed.actions(),
+        scrubs,
         warnings: &reporter.warnings(),
         artifacts,
     });
     manifest.write(&order.folder, &plan.image.stem())?;
-    report(order, &plan.image.stem(), scrubbed.tree())?;
     step.finish("manifest, packages, sha256");
     Ok(())
 }
@@ -282,8 +337,8 @@ fn complete(
         script(ScriptPhase::Disk)?;
     }
     apt.finish(packages, tree, &sandbox, reporter)?;
-    root::remove_surroundings(tree)?;
-    host::namespace::kill_everything_else()
+    // Nothing of a sandbox outlives its program, so nothing is left that could still write.
+    root::remove_surroundings(tree)
 }
 
 /// From the scrubbed tree to the files that are shipped.

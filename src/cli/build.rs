@@ -3,6 +3,7 @@
 //! In: the arguments. Out: a published release, or an error and a log. The recipe runs in namespaces of its own; what
 //! it left in the staging folder becomes visible only here, when nothing of the build is alive any more.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{BuildArguments, UnpackerChoice, WorkspaceChoice};
 use crate::description::Colour;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result, Warning};
 use crate::host::{self, file};
 use crate::package::{Mirrors, Unpacker};
 use crate::pipeline::stages::{Explain, Reuse};
@@ -30,12 +31,13 @@ pub fn run(arguments: BuildArguments, colour: Colour) -> Result<u8> {
     let started = since_1970();
     let selection = &arguments.selection;
     let description = description::load(&selection.description).map_err(|problems| problems.into_error(colour))?;
-    let plan =
-        super::plan::decide(&description, &selection.choices()).map_err(|problems| problems.into_error(colour))?;
+    let plans = super::plan::decide_all(&description, &selection.choices());
+    let plans = plans.map_err(|problems| problems.into_error(colour))?;
+    let Some(plan) = plans.first() else { return Ok(0) };
     let staging = Staging::begin(&arguments.target_dir)?;
     let log = format!("{}.log", plan.image.stem());
-    let order = order(&arguments, &plan, &staging)?;
-    let build = Build { plan: &plan, order: &order, arguments: &arguments, staging: &staging, log: &log };
+    let order = order(&arguments, &plans, plan, &staging)?;
+    let build = Build { plan, plans: &plans, order: &order, arguments: &arguments, staging: &staging, log: &log };
     let code = host::namespace::isolated(|| build.in_namespace())?;
     // A second signal kills the build before it can clean up; what it left is unlocked now.
     Workspace::sweep(&order.work_dir)?;
@@ -51,18 +53,18 @@ pub fn run(arguments: BuildArguments, colour: Colour) -> Result<u8> {
             (target, "done")
         }
     };
-    file::remove(&log_of_failure(&target, &plan))?;
+    file::remove(&log_of_failure(&target, plan))?;
     let manifest = file::read(&target.join("manifest.json"))?;
     finished(
         &arguments,
-        &plan,
+        plan,
         &target,
         &manifest,
         &format!("{ended} in {:.1} s", since_1970().saturating_sub(started).as_secs_f64()),
     )
 }
 
-fn order(arguments: &BuildArguments, plan: &Plan, staging: &Staging) -> Result<Order> {
+fn order(arguments: &BuildArguments, plans: &[Plan], plan: &Plan, staging: &Staging) -> Result<Order> {
     let config_home = arguments.config_home.clone().unwrap_or_else(|| arguments.cache.home().join(".config"));
     let cache_dir = match arguments.no_cache {
         true => staging.folder().join(".cache"),
@@ -73,6 +75,8 @@ fn order(arguments: &BuildArguments, plan: &Plan, staging: &Staging) -> Result<O
     file::check_writable(&cache_dir)?;
     let work_dir = file::canonical(&arguments.work_dir)?;
     file::check_writable(&work_dir)?;
+    let inputs: BTreeSet<PathBuf> = plans.iter().flat_map(Plan::inputs).collect();
+    let inputs: Vec<PathBuf> = inputs.into_iter().collect();
     Ok(Order {
         folder: staging.folder().to_path_buf(),
         workspace: match arguments.workspace {
@@ -94,7 +98,7 @@ fn order(arguments: &BuildArguments, plan: &Plan, staging: &Staging) -> Result<O
         mirrors: Mirrors::load(&arguments.mirrors, Some(&config_home.join("ingot/mirrors.toml")))?,
         keep_root: arguments.keep_root.then(|| staging.folder().join(format!("{}.root", plan.image.name))),
         build_host: BuildHost::this_machine(&work_dir, since_1970().as_secs() as i64),
-        description: digest_description(&plan.description_file, &plan.description_dir, &plan.inputs())?,
+        description: digest_description(&plan.description_file, &plan.description_dir, &inputs)?,
         reports: Reports::Manifest,
         work_dir,
     })
@@ -106,7 +110,9 @@ fn log_of_failure(target: &Path, plan: &Plan) -> PathBuf {
 
 /// One build, as both sides of the fork see it.
 struct Build<'a> {
+    /// The first.
     plan: &'a Plan,
+    plans: &'a [Plan],
     order: &'a Order,
     arguments: &'a BuildArguments,
     staging: &'a Staging,
@@ -126,8 +132,14 @@ impl Build<'_> {
             Err(error) => return print(&error),
         };
         reporter.say(&self.title());
-        self.plan.warnings.iter().for_each(|warning| reporter.warn(warning.clone()));
-        match pipeline::cast(self.plan, self.order, &reporter) {
+        let mut warned: Vec<&Warning> = Vec::new();
+        for warning in self.plans.iter().flat_map(|plan| &plan.warnings) {
+            if !warned.contains(&warning) {
+                reporter.warn(warning.clone());
+                warned.push(warning);
+            }
+        }
+        match pipeline::cast(self.plans, self.order, &reporter) {
             Ok(_) => 0,
             Err(error) => {
                 let error = error.log(self.log_of_failure());
@@ -150,7 +162,7 @@ impl Build<'_> {
 
     fn title(&self) -> String {
         let plan = self.plan;
-        let kind = match &plan.output {
+        let kind = |output: &Output| match output {
             Output::Disk(disk) => {
                 let yes = |support| support != plan::Support::No;
                 let firmware = [("bios", disk.firmware.bios), ("uefi", disk.firmware.uefi)];
@@ -161,6 +173,8 @@ impl Build<'_> {
             Output::Container(_) => "container".into(),
             Output::RootTarball => "root tarball".into(),
         };
+        let kinds: Vec<String> = self.plans.iter().map(|plan| kind(&plan.output)).collect();
+        let kind = kinds.join(" and ");
         let profiles =
             if plan.profiles.is_empty() { String::new() } else { format!(" ({})", plan.profiles.join(", ")) };
         format!("{:>14}  {} {}{profiles}: {kind}", "description", plan.image.name, plan.image.version)

@@ -39,17 +39,17 @@ pub fn run(arguments: &CheckArguments, colour: Colour) -> Result<u8> {
 }
 
 /// Loads the description and plans what was chosen; where nothing was chosen, every profile and image type.
-pub fn check(path: &Path, choices: &Choices, colour: Colour) -> Verdict {
+pub fn check(path: &Path, choices: &[Choices], colour: Colour) -> Verdict {
     let description = match description::load(path) {
         Ok(description) => description,
         Err(problems) => {
             return Verdict { text: problems.render(colour) + "\n", exit: problems.exit().code() };
         }
     };
-    let chosen = !choices.profiles.is_empty() || choices.image_type.is_some();
-    let combinations = match chosen {
-        true => vec![choices.clone()],
-        false => selection::combinations(&description, choices),
+    let is_chosen = |choices: &Choices| !choices.profiles.is_empty() || choices.image_type.is_some();
+    let combinations = match choices {
+        [open] if !is_chosen(open) => selection::combinations(&description, open),
+        chosen => chosen.to_vec(),
     };
     let mut found = Found::default();
     for choices in &combinations {

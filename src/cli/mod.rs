@@ -131,9 +131,9 @@ pub struct Selection {
     /// Select a profile (repeat for several); default: those that the description imports
     #[arg(short, long = "profile", value_name = "NAME")]
     pub profiles: Vec<String>,
-    /// Select an image type
+    /// Select an image type (repeat for several outputs of the same packages)
     #[arg(short = 't', long = "type", value_name = "TYPE")]
-    pub image_type: Option<String>,
+    pub image_types: Vec<String>,
     /// With or without a package manager in the image; default: as the description says
     #[arg(long, value_name = "kept|none")]
     pub update_stack: Option<UpdateStackChoice>,
@@ -149,11 +149,18 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// As the plan wants it.
-    pub fn choices(&self) -> Choices {
+    /// As the plan wants it, for each of the image types; at least one.
+    pub fn choices(&self) -> Vec<Choices> {
+        match self.image_types.as_slice() {
+            [] => vec![self.choice(None)],
+            types => types.iter().map(|image_type| self.choice(Some(image_type))).collect(),
+        }
+    }
+
+    fn choice(&self, image_type: Option<&String>) -> Choices {
         Choices {
             profiles: self.profiles.clone(),
-            image_type: self.image_type.clone(),
+            image_type: image_type.cloned(),
             arch: std::env::consts::ARCH.into(),
             source_date_epoch: self.source_date_epoch,
             update_stack: self.update_stack.map(|choice| match choice {

@@ -8,6 +8,7 @@ use super::PlanArguments;
 use crate::description::{Colour, Description, Problem, Problems};
 use crate::error::{Error, Exit, OrCannot, Result, Warning};
 use crate::plan::selection::Selection;
+use crate::plan::together;
 use crate::plan::{
     Choices, ContainerArchive, ContainerPlan, DiskPlan, DiskSize, Epoch, FilesystemKind, GrowRoot, Output, Overlay,
     Partition, PartitionSize, PartitionTable, Plan, Recommends, RepositoryUse, Role, ScriptPhase, ScrubPreset, Signed,
@@ -19,14 +20,32 @@ use crate::{description, format, plan};
 /// Prints the plan; warnings go to stderr.
 pub fn run(arguments: &PlanArguments, colour: Colour) -> Result<u8> {
     let description = description::load(&arguments.selection.description).map_err(|found| found.into_error(colour))?;
-    let plan = decide(&description, &arguments.selection.choices()).map_err(|found| found.into_error(colour))?;
-    if arguments.json {
-        return print(&json(&plan)?);
+    for plan in decide_all(&description, &arguments.selection.choices()).map_err(|found| found.into_error(colour))? {
+        if arguments.json {
+            print(&json(&plan)?)?;
+            continue;
+        }
+        for warning in &plan.warnings {
+            eprintln!("{}", warning_line(warning));
+        }
+        print(&text(&plan))?;
     }
-    for warning in &plan.warnings {
-        eprintln!("{}", warning_line(warning));
+    Ok(0)
+}
+
+/// The plans of outputs that are made together; the problems of all of them.
+pub fn decide_all(description: &Description, choices: &[Choices]) -> std::result::Result<Vec<Plan>, Problems> {
+    let mut problems = Problems::new();
+    let mut plans = Vec::new();
+    for choices in choices {
+        match decide(description, choices) {
+            Ok(plan) => plans.push(plan),
+            Err(found) => problems.extend(found),
+        }
     }
-    print(&text(&plan))
+    let plans = problems.or(plans)?;
+    together::check(&plans, description)?;
+    Ok(plans)
 }
 
 /// The plan, and whether the stages that it names options and rules of know them: `plan` itself stands below them.

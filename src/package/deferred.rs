@@ -16,12 +16,12 @@ const MAKERS: [&str; 4] =
 
 /// What is shown in their place. It lives in the tree, whose filesystem surely lets programs run.
 const STAND_IN: &str = "/var/lib/dpkg/ingot.deferred";
-const STAND_IN_TEXT: &str = "#!/bin/sh\necho \"$0: made once, when all packages are configured\"\n";
+const STAND_IN_TEXT: &str = "#!/bin/sh\necho \"$0: left to what is done when all packages are configured\"\n";
 
 /// Who makes the initrds of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Initrds {
-    /// `disk::boot`, once, for every kernel.
+    /// `disk::boot`, once, for every kernel; in a container, which starts no kernel, nobody.
     AtTheEnd,
     /// Nobody but the packages' own scripts.
     ByPackages,
@@ -31,8 +31,8 @@ impl Initrds {
     /// By what is made of the tree.
     pub fn of(plan: &Plan) -> Initrds {
         match plan.output {
-            Output::Disk(_) => Initrds::AtTheEnd,
-            Output::Container(_) | Output::RootTarball => Initrds::ByPackages,
+            Output::Disk(_) | Output::Container(_) => Initrds::AtTheEnd,
+            Output::RootTarball => Initrds::ByPackages,
         }
     }
 

@@ -3,6 +3,7 @@
 //! In: everything that a result follows from, and what an earlier build remembered of the files that it published. Out:
 //! whether those files are what this build would make. Never trusts a file that it has not read through.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -39,7 +40,7 @@ fn place(cache: &Path, target: &Path) -> PathBuf {
 }
 
 /// Whether the target holds what this build would make; then a mark is left for [`was_unchanged`].
-pub(super) fn is_there(plan: &Plan, order: &Order, supplies: &Supplies, reporter: &Reporter) -> Result<bool> {
+pub(super) fn is_there(plans: &[Plan], order: &Order, supplies: &Supplies, reporter: &Reporter) -> Result<bool> {
     let (Some(target), Reuse::UpTo(_)) = (&order.published, order.reuse) else { return Ok(false) };
     let say = |line: &str| match order.explain {
         Explain::Aloud => reporter.say(&format!("{:>14}  {line}", "cache")),
@@ -51,7 +52,7 @@ pub(super) fn is_there(plan: &Plan, order: &Order, supplies: &Supplies, reporter
         say("result: made, because there is none of this description in the target yet");
         return Ok(false);
     };
-    let differences = key(plan, order, supplies)?.differences(&note.key);
+    let differences = key(plans, order, supplies)?.differences(&note.key);
     if !differences.is_empty() {
         let shown: Vec<String> = differences.iter().take(3).map(ToString::to_string).collect();
         let more = match differences.len() - shown.len() {
@@ -89,7 +90,7 @@ fn warn_again(target: &Path, reporter: &Reporter) -> Result<()> {
 }
 
 /// Notes what is about to be published, for the next build.
-pub(super) fn note(plan: &Plan, order: &Order, supplies: &Supplies) -> Result<()> {
+pub(super) fn note(plans: &[Plan], order: &Order, supplies: &Supplies) -> Result<()> {
     if order.published.is_none() || order.reuse == Reuse::No {
         return Ok(());
     }
@@ -112,7 +113,7 @@ pub(super) fn note(plan: &Plan, order: &Order, supplies: &Supplies) -> Result<()
         None => Ok((name.clone(), hex(&file::digest(&order.folder.join(&name))?))),
     };
     let files = names.into_iter().map(digest).collect::<Result<_>>()?;
-    let note = Note { key: key(plan, order, supplies)?, files };
+    let note = Note { key: key(plans, order, supplies)?, files };
     let text = serde_json::to_vec(&note).map_err(|error| Error::cannot(Exit::Bug, "note a result").because(error))?;
     file::write(&order.folder.join(NOTE), &text)
 }
@@ -144,9 +145,10 @@ pub fn remember(order: &Order, note: &[u8]) -> Result<()> {
 }
 
 /// Everything that the files of a release follow from.
-fn key(plan: &Plan, order: &Order, supplies: &Supplies) -> Result<Key> {
+fn key(plans: &[Plan], order: &Order, supplies: &Supplies) -> Result<Key> {
     let bug = |error: serde_json::Error| Error::cannot(Exit::Bug, "compare a plan").because(error);
-    let mut key = Key::new("result", &plan.image.name);
+    let name = plans.first().map(|plan| plan.image.name.as_str());
+    let mut key = Key::new("result", name.unwrap_or_default());
     key.add("ingot itself", &order.tool);
     key.add("the image's date", supplies.epoch.to_string());
     key.add("reports", format!("{:?}", order.reports));
@@ -159,13 +161,18 @@ fn key(plan: &Plan, order: &Order, supplies: &Supplies) -> Result<Key> {
     for release in &supplies.packages.releases {
         key.add(format!("{} of {}", release.title, release.repository), &release.sha256);
     }
-    let sections = serde_json::to_value(plan).map_err(bug)?;
-    for (name, section) in sections.as_object().into_iter().flatten() {
-        key.add(format!("{name} of the plan"), Sha256::of(section.to_string()).to_string());
-    }
-    // Passwords are no part of the plan's text.
+    // Passwords are no part of a plan's text.
     key.add("the description's file", &order.description.sha256);
-    for path in plan.inputs() {
+    for (number, plan) in plans.iter().enumerate() {
+        let sections = serde_json::to_value(plan).map_err(bug)?;
+        for (name, section) in sections.as_object().into_iter().flatten() {
+            let name =
+                if number == 0 { format!("{name} of the plan") } else { format!("{name} of plan {}", number + 1) };
+            key.add(name, Sha256::of(section.to_string()).to_string());
+        }
+    }
+    let inputs: BTreeSet<PathBuf> = plans.iter().flat_map(Plan::inputs).collect();
+    for path in inputs {
         fingerprint(&path, &mut key)?;
     }
     Ok(key)

@@ -16,6 +16,7 @@ pub mod resolved;
 pub mod rootfs;
 pub mod selection;
 pub mod sources;
+pub mod together;
 pub mod variables;
 
 use std::collections::BTreeMap;

@@ -34,7 +34,8 @@ pub struct Manifest {
     update_stack: UpdateStack,
     repositories: Vec<RepositoryRecord>,
     packages: Vec<PackageRecord>,
-    scrub: ScrubRecord,
+    /// One for each output.
+    scrub: Vec<ScrubRecord>,
     warnings: Vec<String>,
     artifacts: Vec<Artifact>,
 }
@@ -74,10 +75,13 @@ pub struct PackageRecord {
     pub licence: Option<String>,
 }
 
+/// What the scrub of one output was asked for, and did.
 #[derive(Clone, Debug, Serialize)]
-struct ScrubRecord {
-    plan: ScrubPlan,
-    actions: Vec<Action>,
+pub struct ScrubRecord {
+    /// Preset and exceptions.
+    pub plan: ScrubPlan,
+    /// What was done to which path.
+    pub actions: Vec<Action>,
 }
 
 /// What a manifest is put together from.
@@ -93,8 +97,8 @@ pub struct Parts<'a> {
     pub packages: &'a PackageSet,
     /// What is in the finished image, sorted by name.
     pub installed: Vec<PackageRecord>,
-    /// What the scrub did.
-    pub actions: &'a [Action],
+    /// What the scrubs did, one for each output.
+    pub scrubs: Vec<ScrubRecord>,
     /// What the user was warned of.
     pub warnings: &'a [Warning],
     /// The files of the release.
@@ -104,7 +108,7 @@ pub struct Parts<'a> {
 impl Manifest {
     /// Puts together what the stages know.
     pub fn new(parts: Parts<'_>) -> Manifest {
-        let Parts { plan, epoch, description, packages, installed, actions, warnings, artifacts } = parts;
+        let Parts { plan, epoch, description, packages, installed, scrubs, warnings, artifacts } = parts;
         let repositories = plan.repositories.iter().map(|repository| record(repository, packages)).collect();
         Manifest {
             schema: SCHEMA,
@@ -119,7 +123,7 @@ impl Manifest {
             update_stack: plan.update_stack,
             repositories,
             packages: installed,
-            scrub: ScrubRecord { plan: plan.scrub.clone(), actions: actions.to_vec() },
+            scrub: scrubs,
             warnings: warnings.iter().map(|warning| warning.text.clone()).collect(),
             artifacts,
         }

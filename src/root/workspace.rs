@@ -138,6 +138,27 @@ impl Workspace {
         seen.map(Some)
     }
 
+    /// Another workspace with the same tree, inside this one; `copy` copies the image of a filesystem, `length` bytes,
+    /// into an empty file.
+    pub fn branch(
+        &self,
+        reporter: &Reporter,
+        copy: impl FnOnce(&File, &File, Bytes) -> Result<()>,
+    ) -> Result<Workspace> {
+        let mut branch = Workspace::create(&self.folder.path, self.kind)?;
+        let copied = self.freeze(|from, length| {
+            branch.restore(length, |to| {
+                to.set_len(length.0).or_cannot(|| "make room for a second tree")?;
+                copy(from, to, length).map(|()| true)
+            })
+        })?;
+        if copied != Some(true) {
+            branch.lay_out(reporter)?;
+            branch.fill_from(&self.tree_path(), reporter)?;
+        }
+        Ok(branch)
+    }
+
     /// Removes what killed builds left in `parent`; what a build is using stays. [`Workspace::create`] does it, too: this
     /// is for the process that outlives a build which a second signal killed.
     pub fn sweep(parent: &Path) -> Result<()> {

@@ -19,6 +19,7 @@ mod sandbox;
 mod script;
 mod stages;
 mod symlinks;
+mod together;
 mod tree;
 mod unpack;
 mod workspace;

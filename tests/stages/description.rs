@@ -49,7 +49,7 @@ fn every_invalid_description_is_refused_with_its_whole_message() {
     let files = files(&format!("{DESCRIPTIONS}/invalid"), "xml");
     assert!(files.len() >= 70, "{}", files.len());
     for file in files {
-        let verdict = check::check(&file, &choices(), Colour::Never);
+        let verdict = check::check(&file, &[choices()], Colour::Never);
         assert!(matches!(verdict.exit, 65 | 66), "{}: {}", file.display(), verdict.exit);
         // SNAPSHOTS=overwrite writes what is new; read it before it is committed.
         let expected = snapbox::Data::read_from(&file.with_extension("txt"), Some(snapbox::data::DataFormat::Text));
@@ -168,7 +168,7 @@ fn large_descriptions_on_one_line_are_planned_in_time() {
         let text = small("8.5", r#"<type image="tbz"/>"#, &sections).replace('\n', "");
         fs::write(folder.path().join("config.xml"), text).unwrap();
         let started = std::time::Instant::now();
-        check::check(folder.path(), &choices(), Colour::Never);
+        check::check(folder.path(), &[choices()], Colour::Never);
         let seconds = started.elapsed().as_secs_f64();
         println!("{name}: {seconds:.2} s");
         assert!(seconds < 5.0, "{name}: {seconds} s");
@@ -623,7 +623,7 @@ fn checking_is_a_matter_of_milliseconds() {
     let Some(files) = published() else { return };
     let started = std::time::Instant::now();
     for file in &files {
-        check::check(file, &choices(), Colour::Never);
+        check::check(file, &[choices()], Colour::Never);
     }
     let each = started.elapsed() / files.len() as u32;
     println!("{each:?} for each of {} descriptions", files.len());

@@ -39,7 +39,7 @@ pub fn run(arguments: &BuildArguments, frame: &mut Frame<'_>) -> Result<u8> {
     }
     let cache = if common.clear_cache { CacheUse::OwnAndEmpty } else { CacheUse::Shared };
     into_target(frame, &planned, target, TreeKept::InBuildFolder, cache, |order, reporter| {
-        pipeline::cast(&planned.plan, order, reporter)
+        pipeline::cast(std::slice::from_ref(&planned.plan), order, reporter)
     })
 }
 
