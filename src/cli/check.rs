@@ -26,9 +26,15 @@ pub fn run(arguments: &CheckArguments, colour: Colour) -> Result<u8> {
     // What cannot be loaded was told above.
     if let Ok(description) = description::load(&arguments.selection.description) {
         if arguments.farm {
-            let choices = arguments.selection.choices();
-            for warning in super::farm_lint::lint(&description, &choices) {
-                eprintln!("{}", warning_line(&warning).replacen("warning: ", "farm: ", 1));
+            let mut told = Vec::new();
+            for choices in arguments.selection.choices() {
+                for warning in super::farm_lint::lint(&description, &choices) {
+                    let line = warning_line(&warning).replacen("warning: ", "farm: ", 1);
+                    if !told.contains(&line) {
+                        eprintln!("{line}");
+                        told.push(line);
+                    }
+                }
             }
         }
         if arguments.differences {
