@@ -19,7 +19,7 @@ use crate::support::{need, scratch, scratch_root, together};
 /// A tree and all that belongs to it.
 pub struct Installed {
     folder: tempfile::TempDir,
-    set: PackageSet,
+    pub set: PackageSet,
     apt: Apt,
 }
 
@@ -28,7 +28,7 @@ impl Installed {
         self.folder.path().join("tree")
     }
 
-    fn sandbox(&self) -> Sandbox {
+    pub fn sandbox(&self) -> Sandbox {
         Sandbox::new(&self.tree())
     }
 

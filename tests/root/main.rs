@@ -13,6 +13,7 @@ mod install;
 mod kill;
 mod names;
 mod namespace;
+mod oracle;
 mod planted;
 mod reproducible;
 mod sandbox;

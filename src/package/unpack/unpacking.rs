@@ -11,6 +11,7 @@ use super::archive::Readable;
 use super::conflict::{Verdict, verdict};
 use super::control::{ConffileFlag, Control};
 use super::database::{self, Conffile, Database, State};
+use super::names::split;
 use super::order::{Dependencies, Tree};
 use super::overrides::{Overrides, Permissions};
 use super::owners::Number;
@@ -334,6 +335,8 @@ impl<'a> Unpacking<'a> {
         let shipped: HashSet<&[u8]> = lines.map(|line| line.path.as_slice()).collect();
         let putting = Putting { shipped: &shipped, owners: &staged.owners, folder, manner };
         let mut outcome = Outcome { md5sums: md5sums(&staged.entries), ..Outcome::default() };
+        let quiet = if manner == Manner::LayOut { quiet_folders(&staged.entries) } else { HashSet::new() };
+        let mut times = Vec::new();
         for entry in staged.entries {
             if self.overrides.is_taken(&entry.path) {
                 let why = format!("{} is where a diverted file of another package goes", entry.path.escape_ascii());
@@ -352,11 +355,18 @@ impl<'a> Unpacking<'a> {
                 continue;
             }
             let placed = self.put(control, &entry, &place, &putting).or_cannot(what)?;
+            if placed == Placed::New && quiet.contains(&entry.path) {
+                times.push((place, entry.mtime));
+            }
             if placed == Placed::New {
                 outcome.losers.extend(self.losers(control, number, &entry.path));
             }
             self.database.owners.add(&entry.path, number);
             outcome.list.push((entry.path, placed));
+        }
+        for (place, mtime) in times {
+            let set = self.placing.at(&place).and_then(|(folder, name)| folder.set_mtime(name, mtime));
+            set.or_cannot(|| format!("set the time of {}", place.escape_ascii()))?;
         }
         Ok(outcome)
     }
@@ -544,6 +554,15 @@ struct Putting<'p> {
 
 /// What conffiles are called until they are configured.
 const NEW: &[u8] = b".dpkg-new";
+
+/// Folders that a package brings with nothing but folders in them. An extraction leaves the package's time on them; on
+/// others dpkg, which unpacks over it, leaves the time at which it renamed a file in them.
+fn quiet_folders(entries: &[Entry]) -> HashSet<Box<[u8]>> {
+    let others = entries.iter().filter(|entry| entry.item != Item::Folder);
+    let busy: HashSet<&[u8]> = others.filter_map(|entry| split(&entry.path)).map(|(above, _)| above).collect();
+    let folders = entries.iter().filter(|entry| entry.item == Item::Folder && !busy.contains(&*entry.path));
+    folders.map(|entry| entry.path.clone()).collect()
+}
 
 /// The lines of `md5sums`, where the content was hashed.
 fn md5sums(entries: &[Entry]) -> Vec<u8> {
