@@ -5,6 +5,7 @@
 //!
 //! [`cast`] goes all the way; [`prepare`] stops at a tree and [`create`] goes on from there, through the same stages.
 
+pub mod initrds;
 pub mod prepared;
 pub mod stages;
 pub mod unchanged;
@@ -23,6 +24,7 @@ use crate::report::Reporter;
 use crate::root::{self, RootPath, RootTree, Workspace, WorkspaceKind};
 use crate::scrub::{self, Asked, BuildHost, DescribedPaths, ScrubbedTree};
 use crate::{container, disk, format, host};
+use initrds::KeptInitrds;
 pub use prepared::Prepared;
 use stages::{Explain, Memory, Point, Reuse, Stages};
 
@@ -267,7 +269,8 @@ fn finish(
     reporter: &Reporter,
 ) -> Result<Made> {
     let Supplies { apt, packages, epoch } = supplies;
-    complete(plan, apt, packages, &tree, *epoch, reporter)?;
+    let initrds = KeptInitrds::of(plan, order, workspace, &tree, reporter)?;
+    complete(plan, apt, packages, &tree, *epoch, &|wanted, make| initrds.get(wanted, make), reporter)?;
     let Grown { described, builds_began } = grown;
     let asked = Asked { paths: described, passwords: root::passwords(plan), update_stack: plan.update_stack };
     let workspace = Some(workspace.folder().to_path_buf());
@@ -325,13 +328,14 @@ fn complete(
     packages: &PackageSet,
     tree: &RootTree,
     epoch: i64,
+    initrds: &disk::boot::initrd::Keeper<'_>,
     reporter: &Reporter,
 ) -> Result<()> {
     let (sandbox, scripts) = sandboxes(plan, tree, epoch);
     let script = |phase| root::run_script(phase, plan, tree, &scripts, reporter);
     script(ScriptPhase::Images)?;
     if let Output::Disk(plan_of_disk) = &plan.output {
-        disk::boot::prepare(plan_of_disk, epoch, tree, &sandbox, reporter)?;
+        disk::boot::prepare(plan_of_disk, epoch, tree, &sandbox, initrds, reporter)?;
         script(ScriptPhase::PreDiskSync)?;
         // The disk is written from this tree, never mounted: what KIWI's script finds in the disk is here already.
         script(ScriptPhase::Disk)?;

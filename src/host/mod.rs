@@ -11,6 +11,7 @@ pub mod loop_device;
 pub mod mount;
 pub mod namespace;
 mod new_root;
+pub mod opened;
 pub mod program;
 pub mod rooted;
 pub mod running;

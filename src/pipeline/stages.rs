@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Order, Supplies};
 use crate::bytes::Bytes;
-use crate::cache::stages::{Kept, Key, Stage, StageStore};
+use crate::cache::stages::{Difference, Kept, Key, Stage, StageStore};
 use crate::error::{Error, Exit, Result};
 use crate::host::file;
 use crate::package::{Package, Phase};
@@ -154,16 +154,20 @@ fn restore(stage: &Stage, workspace: &mut Workspace) -> Result<Option<Memory>> {
 
 /// `installed: made, because package jq changed, and 2 more`.
 fn why_not(store: &StageStore, key: &Key) -> Result<String> {
-    let differences = store.nearest(key)?;
+    Ok(because(key.stage(), &store.nearest(key)?))
+}
+
+/// Why something is made, by what differs from the nearest that is kept; nothing means that there is none.
+pub(super) fn because(stage: &str, differences: &[Difference]) -> String {
     let shown: Vec<String> = differences.iter().take(3).map(ToString::to_string).collect();
     let more = match differences.len().saturating_sub(shown.len()) {
         0 => String::new(),
         more => format!(", and {more} more"),
     };
-    Ok(match shown.is_empty() {
-        true => format!("{}: made, because there is none of this image yet", key.stage()),
-        false => format!("{}: made, because {}{more}", key.stage(), shown.join(", ")),
-    })
+    match shown.is_empty() {
+        true => format!("{stage}: made, because there is none of this image yet"),
+        false => format!("{stage}: made, because {}{more}", shown.join(", ")),
+    }
 }
 
 fn post_bootstrap(plan: &Plan) -> bool {

@@ -189,3 +189,99 @@ fn a_build_whose_inputs_did_not_change_verifies_what_is_there_and_ends() {
     // Another folder is another result.
     build(&bench, &description, "other").says(&["result: made, because there is none"]);
 }
+
+/// What `--explain-cache` says about the initrd.
+fn about_initrd(answer: &Answer) -> String {
+    let lines = answer.stderr.lines().filter_map(|line| line.trim().strip_prefix("cache  initrd: "));
+    lines.map(|line| line.split(", 1").next().unwrap_or_default()).collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn an_initrd_is_made_again_only_if_what_was_read_or_what_there_is_changed() {
+    need!(root);
+    let _turn = together();
+    let bench = Bench::new();
+    let reads = "cat /etc/modules >/dev/null; test ! -e /etc/wanted";
+    let with_hook = "sed -i '2i READS' /usr/sbin/mkinitramfs".replace("READS", reads);
+    let mut description = bench.disk().file("root/etc/modules", "one\n").file("root/etc/motd", "one\n");
+    description = description.script("config.sh", &with_hook);
+    let check = |description: &Description, target: &str, said: &str| {
+        let answer = build(&bench, description, target);
+        assert_eq!(about_initrd(&answer), said, "{}", answer.stderr);
+        bench.build_into(description, "cold").arg("--no-stage-cache").run().expect(0);
+        assert_eq!(digests(&bench.path(target)), digests(&bench.path("cold")), "{said}");
+        answer
+    };
+    check(&description, "out", "made, because there is none of this image yet; kept");
+    description = description.file("root/etc/motd", "two, which nobody reads\n");
+    let answer = check(&description, "out", "reused");
+    assert!(answer.stderr.contains(" bytes, reused"), "{}", answer.stderr);
+    description = description.file("root/etc/modules", "two\n");
+    check(&description, "out", "made, because /etc/modules changed; kept");
+    description = description.file("root/etc/new", "one\n");
+    check(&description, "out", "made, because what there is in /etc changed; kept");
+    description = description.file("root/etc/motd", "");
+    check(&description, "out", "made, because what there is in /etc changed; kept");
+    // What an earlier one was made from is still known.
+    description = description.file("root/etc/motd", "three\n");
+    check(&description, "out", "reused");
+    let dated = bench.build_into(&description, "out").arg("--explain-cache").env("SOURCE_DATE_EPOCH", "1700000000");
+    let dated = dated.run().expect(0);
+    assert!(about_initrd(&dated).starts_with("made, because the image's date changed"), "{}", dated.stderr);
+    let verified = cache(&bench, "list").run().expect(0).stdout;
+    assert!(verified.contains("initrd"), "{verified}");
+}
+
+#[test]
+fn an_initrd_is_not_kept_where_making_it_changes_something_else() {
+    need!(root);
+    let _turn = together();
+    let bench = Bench::new();
+    let table = [
+        ("echo made >/var/lib/made", "not kept, because making it made /var/lib/made, too"),
+        ("echo more >>/etc/hostname", "not kept, because making it changed /etc/hostname, too"),
+        ("rm -f /etc/hostname", "not kept, because making it removed /etc/hostname"),
+        ("chmod 600 /etc/hostname", "not kept, because making it changed /etc/hostname, too"),
+    ];
+    for (command, said) in table {
+        let description = bench.disk().file("root/etc/hostname", "tiny\n");
+        let description = description.script("config.sh", &format!("sed -i '2i {command}' /usr/sbin/mkinitramfs"));
+        for _ in 0..2 {
+            let answer = build(&bench, &description, "out");
+            assert!(about_initrd(&answer).ends_with(said), "{}", answer.stderr);
+            fs::remove_dir_all(bench.path("out")).unwrap();
+        }
+    }
+    // A file that comes and goes is nothing but the time of a folder.
+    let description = bench.disk().script("config.sh", "sed -i '2i touch /usr/x; rm /usr/x' /usr/sbin/mkinitramfs");
+    build(&bench, &description, "first");
+    let second = build(&bench, &description, "second");
+    assert_eq!(about_initrd(&second), "reused", "{}", second.stderr);
+    assert_eq!(digests(&bench.path("second")), digests(&bench.path("first")));
+}
+
+#[test]
+fn a_damaged_initrd_is_dropped_and_made_again() {
+    need!(root);
+    let _turn = together();
+    let bench = Bench::new();
+    let description = bench.disk();
+    build(&bench, &description, "first");
+    let listed = cache(&bench, "list").arg("--json").run().expect(0).stdout;
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let initrd = listed["stages"].as_array().unwrap().iter().find(|stage| stage["stage"] == "initrd").unwrap();
+    let path = bench.path("cache/stages").join(initrd["name"].as_str().unwrap());
+    let damage = || {
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::OpenOptions::new().write(true).open(&path).unwrap().write_all_at(b"damage", 20).unwrap();
+    };
+    damage();
+    let second = build(&bench, &description, "second");
+    assert_eq!(about_initrd(&second), "made again, because the kept one was damaged; kept");
+    assert_eq!(digests(&bench.path("second")), digests(&bench.path("first")));
+    damage();
+    let verified = cache(&bench, "verify").run().expect(1);
+    assert!(verified.stdout.contains("removed a damaged stage: initrd of tiny"), "{}", verified.stdout);
+    let third = build(&bench, &description, "third");
+    assert_eq!(about_initrd(&third), "made, because there is none of this image yet; kept");
+}

@@ -55,6 +55,11 @@ impl Key {
         &self.image
     }
 
+    /// The names of all parts.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.parts.keys().map(String::as_str)
+    }
+
     /// What the stage is found by.
     pub fn digest(&self) -> Sha256 {
         let mut text = format!("{:?}\n", self.stage);

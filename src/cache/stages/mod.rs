@@ -144,6 +144,15 @@ impl StageStore {
         Ok(Kept::Yes(needed))
     }
 
+    /// Stages of the same name and image as `key`, whatever they were made from, the most recently used first.
+    pub fn alike(&self, key: &Key) -> Result<Vec<Stage>> {
+        let mut all = Vec::new();
+        for listed in self.list()?.into_iter().filter(|one| (one.stage == key.stage()) && one.image == key.image()) {
+            all.extend(Stage::open(&self.folder.join(&listed.name))?);
+        }
+        Ok(all)
+    }
+
     /// How the nearest stage of the same name and image differs from `key`: why there is none. Empty where there is
     /// nothing to compare with.
     pub fn nearest(&self, key: &Key) -> Result<Vec<Difference>> {
@@ -246,6 +255,11 @@ impl Stage {
         Ok(record.map(|record| Stage { path: path.to_path_buf(), file, record }))
     }
 
+    /// What it was made from.
+    pub fn key(&self) -> &Key {
+        &self.record.key
+    }
+
     /// Length of the image.
     pub fn length(&self) -> Bytes {
         Bytes(self.record.length)
@@ -266,6 +280,17 @@ impl Stage {
             file::remove(&self.path)?;
         }
         Ok(intact)
+    }
+
+    /// The whole image, for a small one. `None` where the content is not what was kept: then the stage is removed.
+    pub fn content(&self) -> Result<Option<Vec<u8>>> {
+        if !self.is_intact()? {
+            return file::remove(&self.path).map(|()| None);
+        }
+        let mut content = vec![0; self.record.length as usize];
+        self.file.read_exact_at(&mut content, 0).or_cannot(|| format!("read {}", self.path.display()))?;
+        file::was_used(&self.file);
+        Ok(Some(content))
     }
 
     fn is_intact(&self) -> Result<bool> {

@@ -2,7 +2,8 @@
 //!
 //! In: initramfs-tools or dracut of the image, the kernels. Out: /boot/initrd.img-VERSION, the same bytes each time. The
 //! program packs with its fastest compression; the archive is made independent of when and where it was packed, and is
-//! compressed again here, on all cores. Nothing of the build host decides what is in it.
+//! compressed again here, on all cores. Nothing of the build host decides what is in it. Who calls may have them from an
+//! earlier build ([`Keeper`]).
 
 use std::io::{Read, Write};
 
@@ -35,6 +36,45 @@ enum Compression {
     Gzip,
 }
 
+/// What decides about the initrds beside the tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// For each kernel: the command that packs it and the compression, as text.
+    pub orders: Vec<String>,
+    /// The time of everything in them, seconds since 1970.
+    pub epoch: i64,
+}
+
+/// Finished initrds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Initrds {
+    /// One for each of [`Wanted::orders`].
+    pub packed: Vec<Vec<u8>>,
+    /// Where they come from.
+    pub origin: Origin,
+}
+
+/// Whether initrds were made now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// By the image's program.
+    Made,
+    /// By an earlier build, from the same.
+    Kept,
+}
+
+/// Answers with the initrds that the second argument would make: calls it, or knows what would come out. The tree holds
+/// none of them meanwhile.
+pub type Keeper<'a> = dyn Fn(&Wanted, &dyn Fn() -> Result<Vec<Vec<u8>>>) -> Result<Initrds> + 'a;
+
+/// A kernel's initrd to be made.
+struct Task<'a> {
+    kernel: &'a Kernel,
+    output: RootPath,
+    arguments: Vec<String>,
+    compression: Compression,
+}
+
 /// Makes them all. 65 where the image has no program for it, or where it would make one for the build host only.
 pub fn make(
     choice: Initrd,
@@ -42,6 +82,7 @@ pub fn make(
     epoch: i64,
     tree: &RootTree,
     sandbox: &Sandbox,
+    keeper: &Keeper<'_>,
     reporter: &Reporter,
 ) -> Result<()> {
     if choice == Initrd::None {
@@ -60,43 +101,67 @@ pub fn make(
         }
     }
     let step = reporter.step("initrd");
-    let mut sizes = Vec::new();
+    let sandbox = sandbox.clone().env("SOURCE_DATE_EPOCH", epoch.to_string());
+    let mut tasks = Vec::new();
     for kernel in kernels {
-        step.now(&kernel.version);
-        let sandbox = sandbox.clone().env("SOURCE_DATE_EPOCH", epoch.to_string());
-        let output = kernel.initrd();
-        let version = kernel.version.as_str();
-        let fastest =
-            if tree.exists(&RootPath::new("/usr/bin/zstd")) && knows_zstd(kernel, tree)? { "zstd" } else { "gzip" };
-        let arguments: Vec<&str> = match maker {
-            Maker::InitramfsTools => vec!["mkinitramfs", "-c", fastest, "-l", "1", "-o", &output, version],
-            Maker::Dracut => vec![
-                "dracut",
-                "--force",
-                "--reproducible",
-                "--no-hostonly",
-                "--no-hostonly-cmdline",
-                "--no-compress",
-                "--kver",
-                version,
-                &output,
-            ],
+        tasks.push(task(maker, kernel, tree)?);
+        tree.remove(&RootPath::new(kernel.initrd()))?;
+    }
+    let orders = tasks.iter().map(|task| format!("{} ({:?})", task.arguments.join(" "), task.compression)).collect();
+    let made = keeper(&Wanted { orders, epoch }, &|| {
+        let pack = |task: &Task<'_>| {
+            step.now(&task.kernel.version);
+            task.pack(epoch, tree, &sandbox, reporter)
         };
-        let path = RootPath::new(&output);
-        tree.remove(&path)?;
-        sandbox.run(reporter, &arguments)?;
-        let packed = tree.read(&path)?;
-        let compression = if knows_zstd(kernel, tree)? { Compression::Zstd } else { Compression::Gzip };
-        let initrd = repack(packed, epoch, compression).map_err(|error| error.within(format!("make {path}")))?;
-        sizes.push(format!("{version}, {}", Bytes(initrd.len() as u64)));
-        tree.remove(&path)?;
-        tree.write(&path, initrd, 0o600)?;
+        tasks.iter().map(pack).collect()
+    })?;
+    let mut sizes = Vec::new();
+    for (task, initrd) in tasks.iter().zip(made.packed) {
+        sizes.push(format!("{}, {}", task.kernel.version, Bytes(initrd.len() as u64)));
+        tree.write(&task.output, initrd, 0o600)?;
         if maker == Maker::InitramfsTools {
-            remember(kernel, tree, &sandbox, reporter)?;
+            remember(task.kernel, tree, &sandbox, reporter)?;
         }
     }
-    step.finish(&sizes.join("; "));
+    step.finish(&match made.origin {
+        Origin::Made => sizes.join("; "),
+        Origin::Kept => format!("{}, reused", sizes.join("; ")),
+    });
     Ok(())
+}
+
+fn task<'a>(maker: Maker, kernel: &'a Kernel, tree: &RootTree) -> Result<Task<'a>> {
+    let output = kernel.initrd();
+    let version = kernel.version.as_str();
+    let compression = if knows_zstd(kernel, tree)? { Compression::Zstd } else { Compression::Gzip };
+    let has_zstd = tree.exists(&RootPath::new("/usr/bin/zstd"));
+    let fastest = if has_zstd && compression == Compression::Zstd { "zstd" } else { "gzip" };
+    let arguments: &[&str] = match maker {
+        Maker::InitramfsTools => &["mkinitramfs", "-c", fastest, "-l", "1", "-o", &output, version],
+        Maker::Dracut => &[
+            "dracut",
+            "--force",
+            "--reproducible",
+            "--no-hostonly",
+            "--no-hostonly-cmdline",
+            "--no-compress",
+            "--kver",
+            version,
+            &output,
+        ],
+    };
+    let arguments = arguments.iter().map(|argument| argument.to_string()).collect();
+    Ok(Task { kernel, output: RootPath::new(&output), arguments, compression })
+}
+
+impl Task<'_> {
+    /// The finished initrd; nothing stays at its place in the tree.
+    fn pack(&self, epoch: i64, tree: &RootTree, sandbox: &Sandbox, reporter: &Reporter) -> Result<Vec<u8>> {
+        sandbox.run(reporter, &self.arguments)?;
+        let packed = tree.read(&self.output)?;
+        tree.remove(&self.output)?;
+        repack(packed, epoch, self.compression).map_err(|error| error.within(format!("make {}", self.output)))
+    }
 }
 
 /// Up to Debian 11 and Ubuntu 22.04, `update-initramfs -u` knows the initrds that it made by their digests here.

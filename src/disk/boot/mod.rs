@@ -22,13 +22,20 @@ use crate::root::{RootPath, RootTree};
 use grub::Platform;
 
 /// Prepares the tree, before the scrub and while the image still has its package manager. `epoch` is the image's date.
-/// 65 where the image lacks what the plan asks for, with the package to add.
-pub fn prepare(plan: &DiskPlan, epoch: i64, tree: &RootTree, sandbox: &Sandbox, reporter: &Reporter) -> Result<()> {
+/// `keeper` may know the initrds already. 65 where the image lacks what the plan asks for, with the package to add.
+pub fn prepare(
+    plan: &DiskPlan,
+    epoch: i64,
+    tree: &RootTree,
+    sandbox: &Sandbox,
+    keeper: &initrd::Keeper<'_>,
+    reporter: &Reporter,
+) -> Result<()> {
     let kernels = kernel::kernels(tree)?;
     grow::prepare(plan, tree, reporter)?;
     fstab::write(plan, tree, sandbox, reporter)?;
     grub::set_defaults(plan, tree)?;
-    initrd::make(plan.boot.initrd, &kernels, epoch, tree, sandbox, reporter)?;
+    initrd::make(plan.boot.initrd, &kernels, epoch, tree, sandbox, keeper, reporter)?;
     grub::configure(plan, &kernels, tree)?;
     if plan.firmware.bios != Support::No {
         let image = RootPath::new(bios::FOLDER).join("core.img");

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use ingot::bytes::Bytes;
+use ingot::disk::boot::initrd::{Initrds, Origin};
 use ingot::disk::boot::{bios, cpio, efi, fstab, grow, grub, initrd, kernel};
 use ingot::error::Exit;
 use ingot::host::sandbox::Sandbox;
@@ -191,7 +192,9 @@ fn what_is_missing_for_a_boot_is_named_with_the_package_to_add() {
         "cannot make the disk start: there is no kernel in the image \
         (/boot/vmlinuz-*); add a kernel to the image's packages, for instance linux-image-amd64 or linux-image-cloud-amd64"
     );
-    let make = |tree: &Tree, choice| initrd::make(choice, &[], EPOCH, &tree.tree, &tree.sandbox, &Reporter::silent());
+    let keeper: &initrd::Keeper<'_> = &|_, make| Ok(Initrds { packed: make()?, origin: Origin::Made });
+    let make =
+        |tree: &Tree, choice| initrd::make(choice, &[], EPOCH, &tree.tree, &tree.sandbox, keeper, &Reporter::silent());
     assert_eq!(
         said(make(&none, Initrd::Automatic).unwrap_err()),
         "cannot make an initrd: the image has neither \
