@@ -7,6 +7,7 @@ pub mod boot;
 pub mod build;
 pub mod cache;
 pub mod check;
+pub mod convert;
 pub mod differences;
 pub mod farm_lint;
 pub mod kiwi;
@@ -49,6 +50,7 @@ Build
   build       Cast the image into a folder that appears whole or not at all
 
   kiwi        Do what KIWI's command line says
+  convert     Write a disk image in another format
 
 Check the result
   boot        Start a disk in QEMU and wait for a text on its console
@@ -103,6 +105,11 @@ pub enum Command {
         after_help = "Examples:\n  ingot audit out/debian-minimal.x86_64-1.0.0.qcow2\n  ingot audit image.oci.tar"
     )]
     Audit(AuditArguments),
+    /// Write a disk image in another format
+    #[command(
+        after_help = "Examples:\n  ingot convert disk.raw disk.qcow2\n  ingot convert old.qcow2 new.qcow2 --option compression_type=zstd"
+    )]
+    Convert(convert::ConvertArguments),
     /// Look after the cache of packages and of stages of builds
     #[command(after_help = "Examples:\n  ingot cache list\n  ingot cache gc --limit 5G")]
     Cache(cache::CacheArguments),
@@ -396,6 +403,7 @@ pub fn run(line: CommandLine) -> u8 {
         Command::Build(arguments) => build::run(*arguments, colour()),
         Command::Kiwi { arguments } => return kiwi::run(&arguments, colour()),
         Command::Cache(arguments) => cache::run(arguments),
+        Command::Convert(arguments) => convert::run(&arguments),
         Command::Completions { shell } => manual::completions(shell),
         Command::Manual { folder } => manual::write(&folder),
         Command::Boot(arguments) => boot::run(&arguments),

@@ -349,3 +349,40 @@ proptest! {
         prop_assert!(whole(&folder.path().join(artifact.name)).unwrap() == std::fs::read(&source).unwrap());
     }
 }
+
+#[test]
+fn a_disk_is_converted_back_and_forth_and_nothing_is_replaced() {
+    need!("qemu-img");
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    disk(&folder.path().join("source.raw"), 60 * MIB, &[(MIB, MIB, Content::Text), (50 * MIB, 70_000, Content::Noise)]);
+    let convert = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_ingot")).arg("convert").args(arguments).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (raw, zlib, zstd, back) = (path("source.raw"), path("a.qcow2"), path("b.qcow2"), path("back.raw"));
+    assert_eq!(convert(&[&raw, &zlib]).0, 0);
+    assert_eq!(convert(&[&zlib, &zstd, "--option", "compression_type=zstd"]).0, 0);
+    assert_eq!(convert(&[&zstd, &back]).0, 0);
+    assert_eq!(sha256(Path::new(&raw)), sha256(Path::new(&back)));
+    for image in [&zlib, &zstd] {
+        run("qemu-img", &["check", "-f", "qcow2", image]);
+        run("qemu-img", &["compare", "-f", "raw", "-F", "qcow2", &raw, image]);
+    }
+    for (arguments, code, why) in [
+        (vec![raw.as_str(), &zlib], 73, "exists"),
+        (vec![&raw, &path("x.vmdk")], 65, "this version writes raw, qcow2"),
+        (vec![&raw, &path("x")], 64, "--format"),
+        (vec![&path("none"), &path("x.raw")], 66, "none"),
+        (vec![&raw, &path("nowhere/x.raw")], 73, "nowhere"),
+        (vec![&raw, &path("x.qcow2"), "--option", "lazy=on"], 65, "lazy"),
+    ] {
+        let (found, said) = convert(&arguments);
+        assert_eq!(found, code, "{arguments:?}: {said}");
+        assert!(said.contains(why), "{said}");
+    }
+    let mut names: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["a.qcow2", "b.qcow2", "back.raw", "source.raw"]);
+}
