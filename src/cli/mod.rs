@@ -13,6 +13,7 @@ pub mod farm_lint;
 pub mod kiwi;
 pub mod manual;
 pub mod plan;
+pub mod schema;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -45,6 +46,7 @@ const HELP: &str = "\
 Look at a description
   check       Load, validate and resolve it: every problem at once
   plan        Show what would be done; nothing is touched
+  schema      Tell what each element and attribute says, and what is made of it
 
 Build
   build       Cast the image into a folder that appears whole or not at all
@@ -80,6 +82,9 @@ pub enum Command {
         after_help = "Examples:\n  ingot plan descriptions/debian-minimal --profile Disk\n  ingot plan image/ --type docker --json | jq .packages"
     )]
     Plan(PlanArguments),
+    /// Tell what each element and attribute of a description says, and whether it is honoured, refused or ignored
+    #[command(after_help = "Examples:\n  ingot schema bootloader\n  ingot schema --json | jq '.[].name'")]
+    Schema(SchemaArguments),
     /// Cast the image into a folder that appears whole or not at all
     #[command(
         after_help = "Examples:\n  ingot build descriptions/debian-minimal --target-dir out\n  SOURCE_DATE_EPOCH=1700000000 ingot build image/ --profile Container --target-dir out --mirror debian=file:///srv/debian"
@@ -238,6 +243,19 @@ pub struct PlanArguments {
     #[command(flatten)]
     pub selection: Selection,
     /// Print the plan as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Print as JSON what the description says for this choice, whether or not it can be built
+    #[arg(long, conflicts_with = "json")]
+    pub resolved: bool,
+}
+
+/// `ingot schema`.
+#[derive(Debug, Args)]
+pub struct SchemaArguments {
+    /// The element; all of them in short where it is missing
+    pub element: Option<String>,
+    /// Print it as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -408,6 +426,7 @@ pub fn run(line: CommandLine) -> u8 {
         Command::Manual { folder } => manual::write(&folder),
         Command::Boot(arguments) => boot::run(&arguments),
         Command::Check(arguments) => check::run(&arguments, colour()),
+        Command::Schema(arguments) => schema::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments, colour()),
         Command::Audit(arguments) => audit::run(&arguments),
     };

@@ -20,6 +20,13 @@ use crate::{description, format, plan};
 /// Prints the plan; warnings go to stderr.
 pub fn run(arguments: &PlanArguments, colour: Colour) -> Result<u8> {
     let description = description::load(&arguments.selection.description).map_err(|found| found.into_error(colour))?;
+    if arguments.resolved {
+        for choices in arguments.selection.choices() {
+            let found = plan::resolved::resolve(&description, &choices).map_err(|found| found.into_error(colour))?;
+            print(&pretty(&found)?)?;
+        }
+        return Ok(0);
+    }
     for plan in decide_all(&description, &arguments.selection.choices()).map_err(|found| found.into_error(colour))? {
         if arguments.json {
             print(&json(&plan)?)?;
@@ -89,7 +96,11 @@ pub(super) fn warning_line(warning: &Warning) -> String {
 
 /// The plan as JSON: keys in the order of the plan's definition, one newline at the end.
 pub fn json(plan: &Plan) -> Result<String> {
-    let text = serde_json::to_string_pretty(plan);
+    pretty(plan)
+}
+
+fn pretty(value: &impl serde::Serialize) -> Result<String> {
+    let text = serde_json::to_string_pretty(value);
     text.map(|text| text + "\n").map_err(|error| Error::cannot(Exit::Bug, "write the plan as JSON").because(error))
 }
 
@@ -317,7 +328,7 @@ fn root_lines(plan: &Plan, line: &mut impl FnMut(&str, String)) {
 }
 
 /// Writes to stdout; a reader that closed it early (`| head`) is no error.
-fn print(text: &str) -> Result<u8> {
+pub(super) fn print(text: &str) -> Result<u8> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

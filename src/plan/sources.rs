@@ -113,6 +113,12 @@ fn repository(
         (false, true) => RepositoryUse::BuildAndImage,
         (false, false) => RepositoryUse::Build,
     };
+    if used != RepositoryUse::Build && ["dir:", "file:"].iter().any(|scheme| source.starts_with(scheme)) {
+        warnings.push(Warning {
+            text: format!("the image gets a repository that only the build host has: {source}"),
+            place: Some(written.path.span.place()),
+        });
+    }
     Some(Repository {
         alias: match &written.alias {
             Some(alias) => alias.to_string(),

@@ -15,4 +15,6 @@ mod packaging;
 mod plan;
 mod release;
 mod root;
+mod samples;
+mod schema;
 mod scrub;

@@ -17,6 +17,8 @@ pub use value::Value;
 pub struct Element {
     /// Its name.
     pub name: &'static str,
+    /// What it says, in a sentence without a full stop.
+    pub about: &'static str,
     /// The elements that it may stand in; empty for the root.
     pub within: &'static [&'static str],
     /// What it may carry.
@@ -36,6 +38,8 @@ pub struct Element {
 pub struct Attribute {
     /// Its name.
     pub name: &'static str,
+    /// What it says, in a sentence without a full stop.
+    pub about: &'static str,
     /// What it may hold.
     pub value: Value,
     /// Whether it must be there.
@@ -102,12 +106,17 @@ impl Attribute {
     const fn new(name: &'static str, value: Value) -> Attribute {
         Attribute {
             name,
+            about: "",
             value,
             need: Need::Optional,
             types: &[],
             elsewhere: Elsewhere::Invalid,
             status: Status::Honoured,
         }
+    }
+
+    const fn about(self, about: &'static str) -> Attribute {
+        Attribute { about, ..self }
     }
 
     const fn mandatory(self) -> Attribute {
@@ -135,6 +144,7 @@ impl Element {
     const fn new(name: &'static str, within: &'static [&'static str]) -> Element {
         Element {
             name,
+            about: "",
             within,
             attributes: &[],
             content: Content::Elements,
@@ -142,6 +152,10 @@ impl Element {
             needs: &[],
             status: Status::Honoured,
         }
+    }
+
+    const fn about(self, about: &'static str) -> Element {
+        Element { about, ..self }
     }
 
     const fn with(self, attributes: &'static [Attribute]) -> Element {
@@ -199,26 +213,86 @@ pub fn children_of(parent: &str) -> impl Iterator<Item = &'static Element> {
     elements().filter(move |element| element.within.contains(&parent))
 }
 
+/// `(element, attribute, words)`: attributes that are honoured for these words and refused for others.
+const HONOURED_WORDS: &[(&str, &str, &[&str])] = &[
+    ("type", "image", &["oem", "docker", "oci", "tbz"]),
+    ("type", "filesystem", &["ext2", "ext3", "ext4"]),
+    ("type", "bootfilesystem", &["ext2", "ext3", "ext4"]),
+    ("type", "firmware", &["bios", "ec2", "efi", "uefi"]),
+    ("type", "format", &["qcow2"]),
+    ("type", "initrd_system", &["dracut", "none"]),
+    ("bootloader", "name", &["grub2"]),
+    ("packagemanager", "", &["apt"]),
+    ("repository", "type", &["apt-deb"]),
+    ("repository", "sourcetype", &["baseurl"]),
+    ("description", "type", &["system"]),
+];
+
+/// The words that are honoured, of an attribute of which some are refused. A test holds that the plan agrees.
+pub fn honoured_words(element: &str, attribute: &str) -> Option<&'static [&'static str]> {
+    HONOURED_WORDS.iter().find(|row| (row.0, row.1) == (element, attribute)).map(|row| row.2)
+}
+
+/// What is made of an element, with those that it stands in: inside of what is refused nothing is honoured.
+pub fn status_of(element: &Element) -> Status {
+    let mut found = element.status;
+    for parent in element.within.iter().filter_map(|parent| find(parent)) {
+        if element.status != Status::Honoured {
+            break;
+        }
+        found = status_of(parent);
+        if found == Status::Honoured {
+            break;
+        }
+    }
+    found
+}
+
+/// What is made of an attribute, with the element that it stands on and the image types that it is for.
+pub fn status_of_attribute(element: &Element, attribute: &Attribute) -> Status {
+    let around = status_of(element);
+    if around != Status::Honoured || attribute.status != Status::Honoured {
+        return if around == Status::Honoured { attribute.status } else { around };
+    }
+    let kinds = IMAGE_TYPES.iter().filter(|(name, _)| attribute.types.contains(name));
+    let mut refused = None;
+    for (_, status) in kinds {
+        match status {
+            Status::Honoured => return Status::Honoured,
+            other => refused = refused.or(Some(*other)),
+        }
+    }
+    refused.unwrap_or(Status::Honoured)
+}
+
 /// The namespace of ingot's own elements in `<extension>`.
 pub const NAMESPACE: &str = "urn:ingot:1";
 
 /// ingot's own elements: they stand in `<extension>`, in the namespace [`NAMESPACE`].
 pub const EXTENSIONS: &[Element] = &[
-    element("update-stack", &["extension"]).often().with(&[
-        attribute("mode", Value::OneOf(&["kept", "none"])).mandatory(),
-        attribute("profiles", Value::Profiles),
+    element("update-stack", &["extension"]).about("Whether the image keeps its package manager").often().with(&[
+        attribute("mode", Value::OneOf(&["kept", "none"]))
+            .about("With it, or without and nothing that only serves it")
+            .mandatory(),
+        attribute("profiles", Value::Profiles).about("Counts where one of these profiles is chosen"),
     ]),
-    element("packages", &["extension"]).often().with(&[
-        attribute("essential", Value::OneOf(&["kept", "only-needed"])).mandatory(),
-        attribute("profiles", Value::Profiles),
+    element("packages", &["extension"]).about("Which essential packages stay").often().with(&[
+        attribute("essential", Value::OneOf(&["kept", "only-needed"]))
+            .about("All of them, or those that a named package needs")
+            .mandatory(),
+        attribute("profiles", Value::Profiles).about("Counts where one of these profiles is chosen"),
     ]),
-    element("overlay", &["extension"])
-        .often()
-        .with(&[attribute("name", Value::FileName).mandatory(), attribute("profiles", Value::Profiles)]),
-    element("scrub", &["extension"]).often().with(&[
-        attribute("preset", Value::OneOf(&["vm", "container", "none"])),
-        attribute("except", Value::Words),
-        attribute("profiles", Value::Profiles),
+    element("overlay", &["extension"]).about("A shared folder that is copied over the tree").often().with(&[
+        attribute("name", Value::FileName)
+            .about("Its folder in rootfs-overlays/, beside the description or in a folder above")
+            .mandatory(),
+        attribute("profiles", Value::Profiles).about("Counts where one of these profiles is chosen"),
+    ]),
+    element("scrub", &["extension"]).about("What is scrubbed").often().with(&[
+        attribute("preset", Value::OneOf(&["vm", "container", "none"]))
+            .about("The rules: for a machine, for a container, or none"),
+        attribute("except", Value::Words).about("Rules that are switched off"),
+        attribute("profiles", Value::Profiles).about("Counts where one of these profiles is chosen"),
     ]),
 ];
 
@@ -256,6 +330,8 @@ mod tests {
         for element in elements() {
             let attributes: BTreeSet<&str> = element.attributes.iter().map(|attribute| attribute.name).collect();
             assert_eq!(attributes.len(), element.attributes.len(), "<{}> has an attribute twice", element.name);
+            let said = element.attributes.iter().map(|attribute| attribute.about).chain([element.about]);
+            assert!(said.clone().all(|about| !about.is_empty() && !about.ends_with('.')), "<{}>", element.name);
             for parent in element.within {
                 assert!(find(parent).is_some(), "<{}> stands in <{parent}>, which is not in the table", element.name);
             }

@@ -6,86 +6,112 @@ const KIWI_INITRD: &str = "only KIWI's own initrd images use it";
 const NO_COLLECTIONS: &str = "apt has no collections: name a meta package or a task's packages";
 
 pub(super) const ELEMENTS: &[Element] = &[
-    element("packages", &["image"]).often().with(&[
-        attribute(
-            "type",
-            Value::OneOf(&[
-                "bootstrap",
-                "delete",
-                "docker",
-                "image",
-                "iso",
-                "kis",
-                "oci",
-                "oem",
-                "pxe",
-                "systemfiles",
-                "uninstall",
-            ]),
-        )
-        .mandatory(),
-        attribute("profiles", Value::Profiles),
-        attribute("patternType", Value::OneOf(&["onlyRequired", "plusRecommended"])),
-        attribute("bootstrap_package", Value::Text)
-            .refused("a root packed in a package is not used: list the packages"),
-    ]),
-    element("package", &["packages"]).often().with(&[
-        attribute("name", Value::NotEmpty).mandatory(),
-        attribute("arch", Value::Architectures),
-        attribute("bootinclude", Value::Boolean).ignored(KIWI_INITRD),
-        attribute("bootdelete", Value::Boolean).ignored(KIWI_INITRD),
+    element("packages", &["image"]).about("Packages; of several sections each counts for its profiles").often().with(
+        &[
+            attribute(
+                "type",
+                Value::OneOf(&[
+                    "bootstrap",
+                    "delete",
+                    "docker",
+                    "image",
+                    "iso",
+                    "kis",
+                    "oci",
+                    "oem",
+                    "pxe",
+                    "systemfiles",
+                    "uninstall",
+                ]),
+            )
+            .about("When they are installed, for which image type, or when they are removed")
+            .mandatory(),
+            attribute("profiles", Value::Profiles).about("Counts where one of these profiles is chosen"),
+            attribute("patternType", Value::OneOf(&["onlyRequired", "plusRecommended"]))
+                .about("Whether recommended packages are installed; onlyRequired"),
+            attribute("bootstrap_package", Value::Text)
+                .about("A package that holds the whole bootstrap")
+                .refused("a root packed in a package is not used: list the packages"),
+        ],
+    ),
+    element("package", &["packages"]).about("A package").often().with(&[
+        attribute("name", Value::NotEmpty).about("Its name, in the package manager's words").mandatory(),
+        attribute("arch", Value::Architectures).about("On these architectures only"),
+        attribute("bootinclude", Value::Boolean).about("It is in an initrd of KIWI's own too").ignored(KIWI_INITRD),
+        attribute("bootdelete", Value::Boolean).about("It is deleted from such an initrd").ignored(KIWI_INITRD),
     ]),
     element("namedCollection", &["packages"])
-        .often()
-        .with(&[attribute("name", Value::NotEmpty).mandatory(), attribute("arch", Value::Architectures)])
-        .refused(NO_COLLECTIONS),
-    element("collectionModule", &["packages"])
+        .about("A pattern or group of packages")
         .often()
         .with(&[
-            attribute("name", Value::Name).mandatory(),
-            attribute("stream", Value::Name),
-            attribute("enable", Value::Boolean).mandatory(),
-            attribute("arch", Value::Architectures),
+            attribute("name", Value::NotEmpty).about("Its name").mandatory(),
+            attribute("arch", Value::Architectures).about("On these architectures only"),
+        ])
+        .refused(NO_COLLECTIONS),
+    element("collectionModule", &["packages"])
+        .about("A module of a distribution")
+        .often()
+        .with(&[
+            attribute("name", Value::Name).about("Its name").mandatory(),
+            attribute("stream", Value::Name).about("Its stream"),
+            attribute("enable", Value::Boolean).about("Whether it is enabled or disabled").mandatory(),
+            attribute("arch", Value::Architectures).about("On these architectures only"),
         ])
         .refused("apt has no modules"),
     element("product", &["packages"])
+        .about("A product of a distribution")
         .often()
-        .with(&[attribute("name", Value::NotEmpty).mandatory(), attribute("arch", Value::Architectures)])
+        .with(&[
+            attribute("name", Value::NotEmpty).about("Its name").mandatory(),
+            attribute("arch", Value::Architectures).about("On these architectures only"),
+        ])
         .refused("apt has no products"),
-    element("ignore", &["packages"])
+    element("ignore", &["packages"]).about("A package that is not installed").often().with(&[
+        attribute("name", Value::NotEmpty).about("Its name").mandatory(),
+        attribute("arch", Value::Architectures).about("On these architectures only"),
+    ]),
+    element("archive", &["packages"]).about("A tar archive that is unpacked over the tree").often().with(&[
+        attribute("name", Value::NotEmpty).about("Its file beside the description").mandatory(),
+        attribute("target_dir", Value::Text).about("Where it is unpacked; /"),
+        attribute("bootinclude", Value::Boolean).about("It is in an initrd of KIWI's own too").ignored(KIWI_INITRD),
+    ]),
+    element("file", &["packages", "drivers", "strip"])
+        .about("A file that is copied into the tree, or one that a section names")
         .often()
-        .with(&[attribute("name", Value::NotEmpty).mandatory(), attribute("arch", Value::Architectures)]),
-    element("archive", &["packages"]).often().with(&[
-        attribute("name", Value::NotEmpty).mandatory(),
-        attribute("target_dir", Value::Text),
-        attribute("bootinclude", Value::Boolean).ignored(KIWI_INITRD),
-    ]),
-    element("file", &["packages", "drivers", "strip"]).often().with(&[
-        attribute("name", Value::NotEmpty).mandatory(),
-        attribute("target", Value::Text),
-        attribute("owner", Value::NotEmpty),
-        attribute("permissions", Value::NotEmpty),
-        attribute("arch", Value::Architectures),
-    ]),
-    element("repository", &["image"]).often().needs(&["source"]).with(&[
-        attribute("type", Value::OneOf(&["apk", "apt-deb", "apt-rpm", "deb-dir", "mirrors", "rpm-md"])),
-        attribute("alias", Value::Name),
-        attribute("priority", Value::Integer),
-        attribute("imageinclude", Value::Boolean),
-        attribute("imageonly", Value::Boolean),
-        attribute("repository_gpgcheck", Value::Boolean),
+        .with(&[
+            attribute("name", Value::NotEmpty).about("Its file beside the description").mandatory(),
+            attribute("target", Value::Text).about("Where it is copied to"),
+            attribute("owner", Value::NotEmpty).about("Who owns it: user or user:group"),
+            attribute("permissions", Value::NotEmpty).about("Its mode in octal"),
+            attribute("arch", Value::Architectures).about("On these architectures only"),
+        ]),
+    element("repository", &["image"]).about("Where packages come from").often().needs(&["source"]).with(&[
+        attribute("type", Value::OneOf(&["apk", "apt-deb", "apt-rpm", "deb-dir", "mirrors", "rpm-md"]))
+            .about("Kind of repository"),
+        attribute("alias", Value::Name).about("Its name"),
+        attribute("priority", Value::Integer).about("Which one is preferred where several have a package"),
+        attribute("imageinclude", Value::Boolean).about("The image keeps it as a source of updates"),
+        attribute("imageonly", Value::Boolean).about("The image gets it, and the build does not use it"),
+        attribute("repository_gpgcheck", Value::Boolean).about("Whether its list of packages must be signed; yes"),
         attribute("package_gpgcheck", Value::Boolean)
+            .about("Whether each package must be signed")
             .ignored("apt verifies the repository, and through it every package"),
-        attribute("customize", Value::NotEmpty),
-        attribute("distribution", Value::Text),
-        attribute("components", Value::Text),
-        attribute("architectures", Value::Architectures),
-        attribute("sourcetype", Value::OneOf(&["baseurl", "metalink", "mirrorlist"])),
-        attribute("username", Value::Text),
-        attribute("password", Value::Text),
-        attribute("profiles", Value::Profiles),
-        attribute("arch", Value::Architectures),
+        attribute("customize", Value::NotEmpty).about("Script on the build host that edits its file"),
+        attribute("distribution", Value::Text).about("The suite"),
+        attribute("components", Value::Text).about("Components, divided by blanks; main"),
+        attribute("architectures", Value::Architectures).about("Its architectures, where they are not the image's"),
+        attribute("sourcetype", Value::OneOf(&["baseurl", "metalink", "mirrorlist"]))
+            .about("What the address is: the repository or a list of mirrors"),
+        attribute("username", Value::Text).about("Login name"),
+        attribute("password", Value::Text).about("Password"),
+        attribute("profiles", Value::Profiles).about("Counts where one of these profiles is chosen"),
+        attribute("arch", Value::Architectures).about("Counts on these architectures only"),
     ]),
-    element("source", &["repository"]).with(&[attribute("path", Value::NotEmpty).mandatory()]),
-    element("signing", &["source"]).often().with(&[attribute("key", Value::KeyUri).mandatory()]),
+    element("source", &["repository"]).about("Its address").with(&[attribute("path", Value::NotEmpty)
+        .about("mirror://NAME, https, http, file, dir, or this:// beside the description")
+        .mandatory()]),
+    element("signing", &["source"])
+        .about("A key that may sign it")
+        .often()
+        .with(&[attribute("key", Value::KeyUri).about("The key's file or address").mandatory()]),
 ];
