@@ -188,9 +188,12 @@ fn from_mmdebstrap(set: &Set, mine: &Installed) -> String {
         "--setup-hook=mkdir -p \"$1/var/cache/apt/archives\" && cp -L '{}'/*.deb \"$1/var/cache/apt/archives/\"",
         archives.display()
     );
+    let preferences = format!("--setup-hook=printf '{NO_USRMERGE}' >\"$1/etc/apt/preferences.d/no-usrmerge\"");
+    // Since Debian 13, base-files itself holds the links.
+    let set_up = if set.1 == "bookworm" { vec![preferences.as_str(), MERGED] } else { Vec::new() };
     let made = Command::new("mmdebstrap")
-        .arg(format!("--setup-hook=printf '{NO_USRMERGE}' >\"$1/etc/apt/preferences.d/no-usrmerge\""))
-        .args(["--quiet", "--mode=root", "--variant=apt", "--format=directory", MERGED, &copy])
+        .args(set_up)
+        .args(["--quiet", "--mode=root", "--variant=apt", "--format=directory", &copy])
         .arg(format!("--include={}", names.join(",")))
         .arg(set.1)
         .arg(&tree)
