@@ -22,8 +22,8 @@ use crate::release::manifest::{DescriptionDigest, Manifest, PackageRecord, Parts
 use crate::release::{Artifact, changes, licence, verified};
 use crate::report::Reporter;
 use crate::root::{self, RootPath, RootTree, Workspace, WorkspaceKind};
-use crate::scrub::{self, Asked, BuildHost, DescribedPaths, ScrubbedTree};
-use crate::{container, disk, format, host};
+use crate::scrub::{self, Asked, BuildHost, DescribedPaths, ScrubbedTree, Standard};
+use crate::{audit, container, disk, format, host};
 use initrds::KeptInitrds;
 pub use prepared::Prepared;
 use stages::{Explain, Memory, Point, Reuse, Stages};
@@ -276,7 +276,8 @@ fn finish(
     let workspace = Some(workspace.folder().to_path_buf());
     let build_host = BuildHost { workspace, builds_began, ..order.build_host.clone() };
     let scrubbed = scrub::scrub(&plan.scrub, tree, &asked, &build_host, *epoch, reporter)?;
-    let artifacts = pack(plan, &scrubbed, order, reporter)?;
+    let standard = Standard::Build { plan: &plan.scrub, asked: &asked, host: &build_host };
+    let artifacts = pack(plan, &scrubbed, standard, order, reporter)?;
     report(order, &plan.image.stem(), scrubbed.tree())?;
     let scrub = ScrubRecord { plan: plan.scrub.clone(), actions: scrubbed.actions().to_vec() };
     Ok(Made { artifacts, installed: installed(&scrubbed, packages)?, scrub })
@@ -345,10 +346,23 @@ fn complete(
     root::remove_surroundings(tree)
 }
 
-/// From the scrubbed tree to the files that are shipped.
-fn pack(plan: &Plan, tree: &ScrubbedTree, order: &Order, reporter: &Reporter) -> Result<Vec<Artifact>> {
+/// From the scrubbed tree to the files that are shipped. What was packed is read back and audited once more.
+fn pack(
+    plan: &Plan,
+    tree: &ScrubbedTree,
+    standard: Standard<'_>,
+    order: &Order,
+    reporter: &Reporter,
+) -> Result<Vec<Artifact>> {
     let (folder, stem) = (order.folder.as_path(), plan.image.stem());
-    match &plan.output {
+    let audit = |path: &Path| -> Result<()> {
+        let step = reporter.step("audit");
+        let report = audit::audit_own(path, &order.work_dir, standard, &step)?;
+        scrub::refuse_leftovers(&report)?;
+        step.finish(&format!("{} files read back: nothing left", report.files));
+        Ok(())
+    };
+    let artifact = match &plan.output {
         Output::Disk(plan) => {
             let raw = disk::write(tree, plan, &folder.join(".disk.raw"), reporter)?;
             let write = |choice: &FormatChoice| {
@@ -357,21 +371,30 @@ fn pack(plan: &Plan, tree: &ScrubbedTree, order: &Order, reporter: &Reporter) ->
                 step.finish(&format!("{}, {}", artifact.format, artifact.size));
                 Ok(artifact)
             };
-            plan.formats.iter().map(write).collect()
+            let raw = raw.path().to_path_buf();
+            // All formats hold the same disk.
+            return std::thread::scope(|scope| {
+                let audited = scope.spawn(|| audit(&raw));
+                let artifacts = plan.formats.iter().map(write).collect();
+                audited.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+                artifacts
+            });
         }
         Output::Container(container) => {
             let step = reporter.step("container");
             let artifact = container::write(tree, container, &plan.image, folder, &stem, &step)?;
             step.finish(&format!("{}, {}", artifact.format, artifact.size));
-            Ok(vec![artifact])
+            artifact
         }
         Output::RootTarball => {
             let step = reporter.step("container");
             let artifact = container::write_root_tarball(tree, folder, &stem, &step)?;
             step.finish(&format!("{}, {}", artifact.format, artifact.size));
-            Ok(vec![artifact])
+            artifact
         }
-    }
+    };
+    audit(&folder.join(&artifact.name))?;
+    Ok(vec![artifact])
 }
 
 /// What is in the finished image, with what is known of where it came from.

@@ -45,6 +45,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "disk",
             "container",
             "format",
+            "audit",
         ],
     ),
     (

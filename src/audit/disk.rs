@@ -13,7 +13,6 @@ use crate::disk::gpt;
 use crate::disk::table::{Listed, PartitionType, read_partitions};
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::format::DiskReader;
-use crate::plan::ScrubPreset;
 use crate::report::Step;
 use crate::root::RootPath;
 use crate::root::tree::Entry;
@@ -62,7 +61,7 @@ fn recognise(start: &[u8]) -> Content {
 }
 
 /// Audits a disk of any format, or a single filesystem.
-pub fn audit(mut disk: DiskReader, step: &Step) -> Result<Report> {
+pub fn audit(mut disk: DiskReader, standard: Standard<'_>, step: &Step) -> Result<Report> {
     let size = disk.size().or_cannot(|| "look at the disk")?;
     let mut start = vec![0; START.min(size.0 as usize)];
     Window::new(&mut disk, Bytes::ZERO, size).read_at(0, &mut start).in_artifact()?;
@@ -75,13 +74,8 @@ pub fn audit(mut disk: DiskReader, step: &Step) -> Result<Report> {
     if partitions.is_empty() {
         return Err(super::unknown("there is neither a partition nor a filesystem on it"));
     }
-    let mut search = Search {
-        disk,
-        auditor: Auditor::new(Standard::Artifact(ScrubPreset::Vm)),
-        beside: Vec::new(),
-        has_root: false,
-        unread: Vec::new(),
-    };
+    let mut search =
+        Search { disk, auditor: Auditor::new(standard), beside: Vec::new(), has_root: false, unread: Vec::new() };
     for partition in &partitions {
         step.now(&format!("partition {}", partition.number));
         search.partition(partition)?;

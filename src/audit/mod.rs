@@ -42,26 +42,38 @@ const START: usize = 64 << 10;
 pub fn audit_artifact(path: &Path, work_dir: &Path, step: &Step) -> Result<Report> {
     let audit = || match file::is_folder(path) {
         true => Err(unknown("it is a folder")),
-        false => audit_file(path, work_dir, step),
+        false => audit_file(path, work_dir, Standard::Artifact, step),
     };
     audit().map_err(|error| error.within(format!("audit {}", path.display())))
 }
 
-fn audit_file(path: &Path, work_dir: &Path, step: &Step) -> Result<Report> {
+/// Audits an artifact of a build that has just packed it: by what the description asked for, and for traces of this
+/// host. Errors as [`audit_artifact`].
+pub fn audit_own(path: &Path, work_dir: &Path, standard: Standard<'_>, step: &Step) -> Result<Report> {
+    audit_file(path, work_dir, |_| standard, step).map_err(|error| error.within(format!("audit {}", path.display())))
+}
+
+fn audit_file<'a>(
+    path: &Path,
+    work_dir: &Path,
+    standard: impl Fn(ScrubPreset) -> Standard<'a>,
+    step: &Step,
+) -> Result<Report> {
     let start = beginning(file::open(path)?)?;
     if Compression::of(&start) == Compression::None {
         return match recognise(&start, || file::open(path))? {
-            Kind::Disk => disk::audit(format::open(path)?, step),
-            kind => audit_archive(kind, file::open(path)?, step),
+            Kind::Disk => disk::audit(format::open(path)?, standard(ScrubPreset::Vm), step),
+            kind => audit_archive(kind, file::open(path)?, standard, step),
         };
     }
     let start = beginning(decompressed(file::open(path)?)?)?;
     match recognise(&start, || decompressed(file::open(path)?))? {
         Kind::Disk => {
             step.now("decompressing");
-            disk::audit(DiskReader::Raw(sparse_copy(decompressed(file::open(path)?)?, work_dir)?), step)
+            let disk = DiskReader::Raw(sparse_copy(decompressed(file::open(path)?)?, work_dir)?);
+            disk::audit(disk, standard(ScrubPreset::Vm), step)
         }
-        kind => audit_archive(kind, decompressed(file::open(path)?)?, step),
+        kind => audit_archive(kind, decompressed(file::open(path)?)?, standard, step),
     }
 }
 
@@ -101,9 +113,14 @@ fn beginning(source: impl Read) -> Result<Vec<u8>> {
     Ok(start)
 }
 
-fn audit_archive(kind: Kind, content: impl Read + Send, step: &Step) -> Result<Report> {
+fn audit_archive<'a>(
+    kind: Kind,
+    content: impl Read + Send,
+    standard: impl Fn(ScrubPreset) -> Standard<'a>,
+    step: &Step,
+) -> Result<Report> {
     let preset = if kind == Kind::Container { ScrubPreset::Container } else { ScrubPreset::Vm };
-    let mut auditor = Auditor::new(Standard::Artifact(preset));
+    let mut auditor = Auditor::new(standard(preset));
     step.now("reading the archive");
     match kind {
         Kind::Container => archive::see_container(content, &mut auditor)?,

@@ -94,12 +94,15 @@ pub fn scrub(
         reporter
             .log_line(&format!("audit: {:?} {} {} {}", finding.severity, finding.class, finding.path, finding.what));
     }
-    let leftovers: Vec<&Finding> = report.leftovers().collect();
-    if !leftovers.is_empty() {
-        return Err(refusal(&leftovers));
-    }
+    refuse_leftovers(&report)?;
     step.finish(&summary(plan, rules.len(), &actions, &report));
     Ok(ScrubbedTree { tree, actions, epoch, report })
+}
+
+/// 65 where an audit found what may not ship.
+pub fn refuse_leftovers(report: &Report) -> Result<()> {
+    let leftovers: Vec<&Finding> = report.leftovers().collect();
+    if leftovers.is_empty() { Ok(()) } else { Err(refusal(&leftovers)) }
 }
 
 /// How many leftovers an error names.
