@@ -48,6 +48,7 @@ pub mod format;
 pub mod host;
 pub mod package;
 pub mod parallel;
+pub mod pieces;
 pub mod pipeline;
 pub mod plan;
 pub mod release;

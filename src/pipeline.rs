@@ -6,6 +6,7 @@
 //! [`cast`] goes all the way; [`prepare`] stops at a tree and [`create`] goes on from there, through the same stages.
 
 pub mod initrds;
+mod pieces;
 pub mod prepared;
 pub mod stages;
 pub mod unchanged;
@@ -25,6 +26,7 @@ use crate::root::{self, RootPath, RootTree, Workspace, WorkspaceKind};
 use crate::scrub::{self, Asked, BuildHost, DescribedPaths, ScrubbedTree, Standard};
 use crate::{audit, container, disk, format, host};
 use initrds::KeptInitrds;
+use pieces::with_pieces;
 pub use prepared::Prepared;
 use stages::{Explain, Memory, Point, Reuse, Stages};
 
@@ -363,11 +365,15 @@ fn pack(
         Ok(())
     };
     let artifact = match &plan.output {
-        Output::Disk(plan) => {
-            let raw = disk::write(tree, plan, &folder.join(".disk.raw"), reporter)?;
+        Output::Disk(disk) => {
+            let raw = disk::write(tree, disk, &folder.join(".disk.raw"), reporter)?;
             let write = |choice: &FormatChoice| {
                 let step = reporter.step("format");
-                let artifact = format::write(choice, &raw, folder, &stem, &step)?;
+                let options = choice.options.iter().map(|(key, value)| format!(" {key}={value}"));
+                let what = format!("{}{}", choice.name, options.collect::<String>());
+                let artifact = with_pieces(&what, plan, order, reporter, |pieces| {
+                    format::write(choice, &raw, folder, &stem, pieces, &step)
+                })?;
                 step.finish(&format!("{}, {}", artifact.format, artifact.size));
                 Ok(artifact)
             };
@@ -375,14 +381,16 @@ fn pack(
             // All formats hold the same disk.
             return std::thread::scope(|scope| {
                 let audited = scope.spawn(|| audit(&raw));
-                let artifacts = plan.formats.iter().map(write).collect();
+                let artifacts = disk.formats.iter().map(write).collect();
                 audited.join().unwrap_or_else(|panic| resume_unwind(panic))?;
                 artifacts
             });
         }
         Output::Container(container) => {
             let step = reporter.step("container");
-            let artifact = container::write(tree, container, &plan.image, folder, &stem, &step)?;
+            let artifact = with_pieces("container", plan, order, reporter, |pieces| {
+                container::write(tree, container, &plan.image, folder, &stem, pieces, &step)
+            })?;
             step.finish(&format!("{}, {}", artifact.format, artifact.size));
             artifact
         }

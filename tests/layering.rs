@@ -14,6 +14,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("bytes", &[]),
     ("error", &[]),
     ("parallel", &["error"]),
+    // What containers and disk formats know of an earlier artifact: `cache` keeps it, `pipeline` brings both together.
+    ("pieces", &[]),
     ("report", &["error"]),
     ("host", &["bytes", "error", "report"]),
     ("cache", &["bytes", "error", "report", "host"]),
@@ -24,8 +26,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("scrub", &["bytes", "error", "report", "host", "plan", "package", "root"]),
     ("release", &["bytes", "error", "report", "host", "plan", "package", "root", "scrub"]),
     ("disk", &["bytes", "error", "parallel", "report", "host", "plan", "root", "scrub"]),
-    ("container", &["bytes", "error", "parallel", "report", "host", "plan", "root", "scrub", "release"]),
-    ("format", &["bytes", "error", "parallel", "report", "host", "plan", "disk", "release"]),
+    ("container", &["bytes", "error", "parallel", "pieces", "report", "host", "plan", "root", "scrub", "release"]),
+    ("format", &["bytes", "error", "parallel", "pieces", "report", "host", "plan", "disk", "release"]),
     ("audit", &["bytes", "error", "report", "host", "plan", "root", "scrub", "disk", "container", "format"]),
     ("boot", &["bytes", "error", "report", "host"]),
     (
@@ -33,6 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "bytes",
             "error",
+            "pieces",
             "report",
             "host",
             "cache",
@@ -53,6 +56,8 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "bytes",
             "error",
+            "pieces",
+            "pieces",
             "report",
             "host",
             "cache",

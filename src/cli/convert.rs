@@ -14,6 +14,7 @@ use crate::error::{Error, Exit, OrCannot, Result};
 use crate::format::{self, DiskReader};
 use crate::host::file;
 use crate::host::lock;
+use crate::pieces::Pieces;
 use crate::plan::FormatChoice;
 use crate::report::{Reporter, Verbosity};
 
@@ -88,7 +89,7 @@ fn convert(from: &Path, folder: &Path, to: &Path, choice: &FormatChoice, reporte
         }
     };
     let step = reporter.step("format");
-    let artifact = format::write(choice, &disk, folder, "new", &step)?;
+    let artifact = format::write(choice, &disk, folder, "new", &mut Pieces::ignored(), &step)?;
     let new = folder.join(&artifact.name);
     file::sync_filesystem(&new)?;
     // Nobody else's file is replaced, not even one that came meanwhile.

@@ -15,6 +15,7 @@ use super::tar;
 use crate::error::{OrCannot, Result};
 use crate::host;
 use crate::host::rooted::Kind;
+use crate::pieces::Pieces;
 use crate::release::{Artifact, hash};
 use crate::report::Step;
 use crate::scrub::ScrubbedTree;
@@ -71,11 +72,12 @@ impl Archive {
         &mut self,
         tree: &ScrubbedTree,
         name: impl FnOnce(&Compressed) -> String,
+        pieces: &mut Pieces,
         step: &Step,
     ) -> Result<Compressed> {
         let header_at = self.at;
         self.put(&[0; BLOCK])?;
-        let mut gzip = GzipWriter::new(&mut self.file);
+        let mut gzip = GzipWriter::new(&mut self.file, pieces, self.at);
         tar::write(tree, &mut gzip, step)?;
         let layer = gzip.finish()?;
         self.at += layer.size;

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::archive::Archive;
 use super::config;
 use crate::error::Result;
+use crate::pieces::Pieces;
 use crate::plan::{ContainerPlan, Image};
 use crate::release::Artifact;
 use crate::release::artifact::hex;
@@ -25,11 +26,12 @@ pub fn write(
     image: &Image,
     folder: &Path,
     stem: &str,
+    pieces: &mut Pieces,
     step: &Step,
 ) -> Result<Artifact> {
     let mut archive = Archive::create(folder, &format!("{stem}.docker.tar"), tree.epoch())?;
     let layer_name = |sha256: &str| format!("{sha256}.tar.gz");
-    let layer = archive.layer(tree, |layer| layer_name(&layer.plain_sha256), step)?;
+    let layer = archive.layer(tree, |layer| layer_name(&layer.plain_sha256), pieces, step)?;
     let configuration = config::encode(plan, image, &layer, tree.epoch())?;
     let configuration_name = format!("{}.json", hex(&Sha256::digest(&configuration)));
     archive.file(&configuration_name, &configuration)?;

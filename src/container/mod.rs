@@ -16,6 +16,7 @@ mod unpack;
 use std::path::Path;
 
 use crate::error::Result;
+use crate::pieces::Pieces;
 use crate::plan::{ContainerArchive, ContainerPlan, Image};
 use crate::release::Artifact;
 use crate::report::Step;
@@ -23,19 +24,20 @@ use crate::scrub::ScrubbedTree;
 
 pub use unpack::{Form, Unpacked, unpack};
 
-/// Writes `folder/STEM.docker.tar` or `folder/STEM.oci.tar`. 74 where the tree cannot be read or the file not be
-/// written.
+/// Writes `folder/STEM.docker.tar` or `folder/STEM.oci.tar`. What `pieces` knows is not compressed again. 74 where
+/// the tree cannot be read or the file not be written.
 pub fn write(
     tree: &ScrubbedTree,
     plan: &ContainerPlan,
     image: &Image,
     folder: &Path,
     stem: &str,
+    pieces: &mut Pieces,
     step: &Step,
 ) -> Result<Artifact> {
     match plan.archive {
-        ContainerArchive::Docker => docker::write(tree, plan, image, folder, stem, step),
-        ContainerArchive::Oci => oci::write(tree, plan, image, folder, stem, step),
+        ContainerArchive::Docker => docker::write(tree, plan, image, folder, stem, pieces, step),
+        ContainerArchive::Oci => oci::write(tree, plan, image, folder, stem, pieces, step),
     }
 }
 

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::archive::Archive;
 use super::config;
 use crate::error::{Result, Warning};
+use crate::pieces::Pieces;
 use crate::plan::{ContainerPlan, Image};
 use crate::release::Artifact;
 use crate::release::artifact::hex;
@@ -26,6 +27,7 @@ pub fn write(
     image: &Image,
     folder: &Path,
     stem: &str,
+    pieces: &mut Pieces,
     step: &Step,
 ) -> Result<Artifact> {
     if !plan.additional_names.is_empty() {
@@ -37,7 +39,7 @@ pub fn write(
     let mut archive = Archive::create(folder, &format!("{stem}.oci.tar"), tree.epoch())?;
     archive.folder("blobs/")?;
     archive.folder(BLOBS)?;
-    let layer = archive.layer(tree, |layer| format!("{BLOBS}{}", layer.sha256), step)?;
+    let layer = archive.layer(tree, |layer| format!("{BLOBS}{}", layer.sha256), pieces, step)?;
     let configuration = config::encode(plan, image, &layer, tree.epoch())?;
     let configuration = blob(&mut archive, &configuration, "application/vnd.oci.image.config.v1+json")?;
     let manifest = json!({

@@ -18,6 +18,7 @@ use crate::bytes::Bytes;
 use crate::disk::RawDisk;
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host;
+use crate::pieces::Pieces;
 use crate::plan::FormatChoice;
 use crate::release::Artifact;
 use crate::report::Step;
@@ -40,6 +41,7 @@ pub trait DiskFormat: Sync {
         options: &BTreeMap<String, String>,
         folder: &Path,
         name: &str,
+        pieces: &mut Pieces,
         step: &Step,
     ) -> Result<Artifact>;
 }
@@ -61,13 +63,20 @@ pub fn check(choice: &FormatChoice) -> Result<()> {
     find(&choice.name)?.check(&choice.options)
 }
 
-/// Writes `disk` as `folder/STEM.EXTENSION`.
-pub fn write(choice: &FormatChoice, disk: &RawDisk, folder: &Path, stem: &str, step: &Step) -> Result<Artifact> {
+/// Writes `disk` as `folder/STEM.EXTENSION`; what `pieces` knows is not compressed again.
+pub fn write(
+    choice: &FormatChoice,
+    disk: &RawDisk,
+    folder: &Path,
+    stem: &str,
+    pieces: &mut Pieces,
+    step: &Step,
+) -> Result<Artifact> {
     let format = find(&choice.name)?;
     format.check(&choice.options)?;
     let name = format!("{stem}.{}", format.extension());
     format
-        .write(disk, &choice.options, folder, &name, step)
+        .write(disk, &choice.options, folder, &name, pieces, step)
         .map_err(|error| error.within(format!("write {}", folder.join(&name).display())))
 }
 

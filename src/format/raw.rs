@@ -10,6 +10,7 @@ use super::{DiskFormat, unknown_option};
 use crate::disk::RawDisk;
 use crate::error::Result;
 use crate::host;
+use crate::pieces::Pieces;
 use crate::release::{Artifact, hash};
 use crate::report::Step;
 
@@ -38,6 +39,7 @@ impl DiskFormat for Raw {
         _options: &BTreeMap<String, String>,
         folder: &Path,
         name: &str,
+        _pieces: &mut Pieces,
         step: &Step,
     ) -> Result<Artifact> {
         let target = folder.join(name);

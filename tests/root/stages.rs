@@ -106,11 +106,11 @@ fn stages_are_left_alone_when_asked_and_bounded_always() {
     let description = bench.container();
     bench.build_into(&description, "out").arg("--no-stage-cache").run().expect(0);
     bench.build_into(&description, "out").arg("--no-cache").run().expect(0);
-    let folder = bench.build_into(&description, "folder").args(["--workspace", "folder", "--explain-cache"]);
-    folder.run().expect(0).says(&["not used, because the tree is built in a folder"]);
     let small = bench.build_into(&description, "small").args(["--cache-limit", "100K"]);
     small.run().expect(0).says(&["installed not kept: there is no room for it"]);
     assert!(stages(&bench).is_empty());
+    let folder = bench.build_into(&description, "folder").args(["--workspace", "folder", "--explain-cache"]);
+    folder.run().expect(0).says(&["not used, because the tree is built in a folder"]);
     build(&bench, &description, "kept");
     assert!(!stages(&bench).is_empty());
     let listed = cache(&bench, "list").run().expect(0).stdout;
@@ -284,4 +284,45 @@ fn a_damaged_initrd_is_dropped_and_made_again() {
     assert!(verified.stdout.contains("removed a damaged stage: initrd of tiny"), "{}", verified.stdout);
     let third = build(&bench, &description, "third");
     assert_eq!(about_initrd(&third), "made, because there is none of this image yet; kept");
+}
+
+#[test]
+fn what_did_not_change_is_not_compressed_again_and_damaged_pieces_are() {
+    need!(root);
+    let _turn = together();
+    let bench = Bench::new();
+    for (kind, name) in [("disk", "qcow2"), ("container", "container")] {
+        let fresh = if kind == "disk" { bench.disk() } else { bench.container() };
+        let description = fresh.file("root/etc/motd", "one\n");
+        let told = |answer: &Answer| {
+            let start = format!("cache  {name}: ");
+            let lines = answer.stderr.lines().filter_map(|line| line.trim().strip_prefix(&start).map(str::to_string));
+            lines.collect::<Vec<_>>().join("; ")
+        };
+        let first = told(&build(&bench, &description, "out"));
+        assert!(first.starts_with("0 bytes of compressed pieces reused, ") && first.contains("kept"), "{first}");
+        let description = description.file("root/etc/motd", "two\n");
+        let second = told(&build(&bench, &description, "out"));
+        assert!(!second.starts_with("0 ") && !second.contains("kept"), "{second}");
+        let cold = || {
+            bench.build_into(&description, "cold").arg("--no-stage-cache").run().expect(0);
+            assert_eq!(digests(&bench.path("out")), digests(&bench.path("cold")), "{kind}");
+        };
+        cold();
+        let listed = cache(&bench, "list").arg("--json").run().expect(0).stdout;
+        let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+        let entry = listed["stages"].as_array().unwrap().iter().find(|stage| stage["stage"] == "pieces").unwrap();
+        let path = bench.path("cache/stages").join(entry["name"].as_str().unwrap());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        (1..16).for_each(|at| file.write_all_at(b"damage", at << 17).unwrap());
+        fs::remove_dir_all(bench.path("out")).unwrap();
+        let third = told(&build(&bench, &description, "out"));
+        assert!(third.contains("some of the kept ones were damaged") && third.contains("its pieces kept"), "{third}");
+        cold();
+        cache(&bench, "verify").run().expect(0);
+        for folder in ["out", "cold"] {
+            fs::remove_dir_all(bench.path(folder)).unwrap();
+        }
+    }
 }

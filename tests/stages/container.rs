@@ -10,6 +10,7 @@ use std::process::Command;
 use ingot::container::{self, Form};
 use ingot::host::rooted::{Kind, RootPath, Rooted};
 use ingot::host::untar::Owners;
+use ingot::pieces::Pieces;
 use ingot::plan::{ContainerArchive, ContainerPlan, History, Image};
 use ingot::release::Artifact;
 use ingot::report::Reporter;
@@ -169,7 +170,16 @@ fn plan(archive: ContainerArchive) -> ContainerPlan {
 }
 
 fn write(tree: &ScrubbedTree, plan: &ContainerPlan, folder: &Path) -> Artifact {
-    container::write(tree, plan, &image(), folder, "example", &Reporter::silent().step("container")).unwrap()
+    container::write(
+        tree,
+        plan,
+        &image(),
+        folder,
+        "example",
+        &mut Pieces::ignored(),
+        &Reporter::silent().step("container"),
+    )
+    .unwrap()
 }
 
 fn sha256(path: &Path) -> String {
@@ -292,7 +302,16 @@ fn sockets_and_names_that_find_no_place_are_warned_about() {
     let reporter = Reporter::silent();
     let scrubbed = scrubbed(&place.join("tree"));
     let step = reporter.step("container");
-    container::write(&scrubbed, &plan(ContainerArchive::Oci), &image(), &place.path, "example", &step).unwrap();
+    container::write(
+        &scrubbed,
+        &plan(ContainerArchive::Oci),
+        &image(),
+        &place.path,
+        "example",
+        &mut Pieces::ignored(),
+        &step,
+    )
+    .unwrap();
     let warnings: Vec<_> = reporter.warnings().into_iter().map(|warning| warning.text).collect();
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(warnings[0].contains("registry.example.org/other:2") && warnings[1].contains("/srv/socket"));

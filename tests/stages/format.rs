@@ -10,6 +10,7 @@ use std::process::Command;
 use ingot::disk::RawDisk;
 use ingot::error::Exit;
 use ingot::format;
+use ingot::pieces::Pieces;
 use ingot::plan::FormatChoice;
 use ingot::release::Artifact;
 use ingot::report::Reporter;
@@ -69,7 +70,15 @@ fn choice(name: &str, options: &str) -> FormatChoice {
 }
 
 fn write(disk: &RawDisk, folder: &Path, name: &str, options: &str) -> Artifact {
-    format::write(&choice(name, options), disk, folder, "disk", &Reporter::silent().step("format")).unwrap()
+    format::write(
+        &choice(name, options),
+        disk,
+        folder,
+        "disk",
+        &mut Pieces::ignored(),
+        &Reporter::silent().step("format"),
+    )
+    .unwrap()
 }
 
 fn sha256(path: &Path) -> String {

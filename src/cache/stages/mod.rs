@@ -120,11 +120,16 @@ impl StageStore {
 
     /// Keeps the first `length` bytes of `image`. Nothing changes where the same stage is there already.
     pub fn keep(&self, key: &Key, payload: serde_json::Value, image: &File, length: Bytes) -> Result<Kept> {
+        if file::is_file(&self.path(key)) {
+            return Ok(Kept::Yes(copy::size_of_data(image, length)?));
+        }
+        self.replace(key, payload, image, length)
+    }
+
+    /// As [`StageStore::keep`], in the place of what the key's stage was before.
+    pub fn replace(&self, key: &Key, payload: serde_json::Value, image: &File, length: Bytes) -> Result<Kept> {
         let path = self.path(key);
         let needed = copy::size_of_data(image, length)?;
-        if file::is_file(&path) {
-            return Ok(Kept::Yes(needed));
-        }
         let free = file::free_space(&self.folder)?;
         if needed > self.limit || free < needed + LEFT_FREE {
             return Ok(Kept::NoRoom);
@@ -280,6 +285,11 @@ impl Stage {
             file::remove(&self.path)?;
         }
         Ok(intact)
+    }
+
+    /// The image, not read through: for who checks every part of it.
+    pub fn into_file(self) -> File {
+        self.file
     }
 
     /// The whole image, for a small one. `None` where the content is not what was kept: then the stage is removed.

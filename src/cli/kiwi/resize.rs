@@ -14,6 +14,7 @@ use crate::bytes::Bytes;
 use crate::disk::{RawDisk, resize};
 use crate::error::{Error, Exit, Result};
 use crate::host::file;
+use crate::pieces::Pieces;
 use crate::plan::FormatChoice;
 use crate::release::kiwi_result::KiwiResult;
 use crate::release::{Artifact, hash};
@@ -61,7 +62,7 @@ fn enlarge(target: &Path, scratch: &Path, stem: &str, size: Bytes, reporter: &Re
     let write = |name: String| {
         let step = reporter.step("format");
         let choice = FormatChoice { name, options: BTreeMap::new() };
-        let artifact = crate::format::write(&choice, &disk, scratch, stem, &step)?;
+        let artifact = crate::format::write(&choice, &disk, scratch, stem, &mut Pieces::ignored(), &step)?;
         step.finish(&format!("{}, {}", artifact.format, artifact.size));
         Ok(artifact)
     };

@@ -13,6 +13,7 @@ use std::path::Path;
 use super::{DiskFormat, unknown_option};
 use crate::disk::RawDisk;
 use crate::error::{Error, Exit, Result};
+use crate::pieces::Pieces;
 use crate::release::Artifact;
 use crate::report::Step;
 
@@ -102,9 +103,10 @@ impl DiskFormat for Qcow2 {
         options: &BTreeMap<String, String>,
         folder: &Path,
         name: &str,
+        pieces: &mut Pieces,
         step: &Step,
     ) -> Result<Artifact> {
-        writer::write(disk, Options::parse(options)?, folder, name, step)
+        writer::write(disk, Options::parse(options)?, folder, name, pieces, step)
     }
 }
 

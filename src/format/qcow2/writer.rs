@@ -19,33 +19,46 @@ use crate::disk::RawDisk;
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host;
 use crate::parallel::InOrder;
+use crate::pieces::{Mark, Pieces, Search};
 use crate::release::{Artifact, hash};
 use crate::report::Step;
 
 /// About so many bytes of the disk are one piece of work.
 const PIECE: u64 = 1 << 20;
+/// Clusters of 16 KiB.
+const SMALLEST_KNOWN: u32 = 14;
 /// libdeflate's level. 1 is as small as zlib's 6 with QEMU's window of 4 KiB; 6 is a tenth smaller in twice the time.
 const DEFLATE_LEVEL: i32 = 1;
 /// Zstandard's level, the one that QEMU takes.
 const ZSTD_LEVEL: i32 = 3;
 
 /// Writes `folder/name`.
-pub fn write(disk: &RawDisk, options: Options, folder: &Path, name: &str, step: &Step) -> Result<Artifact> {
+pub fn write(
+    disk: &RawDisk,
+    options: Options,
+    folder: &Path,
+    name: &str,
+    known: &mut Pieces,
+    step: &Step,
+) -> Result<Artifact> {
     let source = Arc::new(host::file::open(disk.path())?);
     let size = disk.size().0;
     let ranges = host::file::data_ranges(&source)?;
     let pieces = pieces(&ranges, size, options.cluster_bits);
     let target = host::file::create(&folder.join(name))?;
     let mut image = Image::new(target, size, options)?;
-    let mut work = InOrder::new(move |piece| pack(&source, piece, size, options));
+    // Entries of an index for smaller clusters would be larger than the clusters.
+    let worth = options.packing != Packing::Plain && options.cluster_bits >= SMALLEST_KNOWN;
+    let search = if worth { known.search() } else { Pieces::ignored().search() };
+    let mut work = InOrder::new(move |piece| pack(&source, piece, size, options, &search));
     step.total(pieces.iter().map(|piece| piece.end - piece.start).sum());
     for piece in pieces {
         if let Some(packed) = work.push(piece)? {
-            image.add(&packed, step)?;
+            image.add(&packed, known, step)?;
         }
     }
     while let Some(packed) = work.take()? {
-        image.add(&packed, step)?;
+        image.add(&packed, known, step)?;
     }
     let file = image.finish()?;
     let (sha256, size) = hash::file(&file, None, step)?;
@@ -82,6 +95,7 @@ struct Cluster {
     number: u64,
     length: usize,
     packing: Packing,
+    mark: Option<Mark>,
 }
 
 enum Packer {
@@ -115,7 +129,7 @@ impl Packer {
     }
 }
 
-fn pack(source: &File, piece: Range<u64>, size: u64, options: Options) -> Result<Packed> {
+fn pack(source: &File, piece: Range<u64>, size: u64, options: Options, search: &Search) -> Result<Packed> {
     let cluster_size = 1_usize << options.cluster_bits;
     let start = piece.start << options.cluster_bits;
     let mut input = vec![0; ((piece.end - piece.start) as usize) << options.cluster_bits];
@@ -130,12 +144,16 @@ fn pack(source: &File, piece: Range<u64>, size: u64, options: Options) -> Result
         if is_zero(cluster) {
             continue;
         }
-        let (bytes, packing) = match packer.pack(cluster, &mut room) {
-            Some(length) => (&room[..length], options.packing),
-            None => (cluster, Packing::Plain),
+        let found = search.find(cluster);
+        let compressed = match found.piece() {
+            Some(known) => known,
+            None => packer.pack(cluster, &mut room).map_or(&[][..], |length| &room[..length]),
         };
+        let mark = found.mark(compressed);
+        let (bytes, packing) =
+            if compressed.is_empty() { (cluster, Packing::Plain) } else { (compressed, options.packing) };
         packed.data.extend_from_slice(bytes);
-        packed.clusters.push(Cluster { number, length: bytes.len(), packing });
+        packed.clusters.push(Cluster { number, length: bytes.len(), packing, mark });
     }
     Ok(packed)
 }
@@ -224,7 +242,7 @@ impl Image {
         self.file.write_all_at(bytes, offset).or_cannot(|| "write the image")
     }
 
-    fn add(&mut self, packed: &Packed, step: &Step) -> Result<()> {
+    fn add(&mut self, packed: &Packed, known: &mut Pieces, step: &Step) -> Result<()> {
         let mut data = packed.data.as_slice();
         for cluster in &packed.clusters {
             let l2_number = (cluster.number / self.l2.len() as u64) as usize;
@@ -237,10 +255,12 @@ impl Image {
             let entry = if cluster.packing == Packing::Plain {
                 let offset = self.allocate(1);
                 self.write_at(bytes, offset)?;
+                known.note(cluster.mark, offset);
                 offset | COPIED
             } else {
                 let offset = self.place(bytes.len() as u64);
                 self.write_at(bytes, offset)?;
+                known.note(cluster.mark, offset);
                 table::compressed_entry(self.options.cluster_bits, offset, bytes.len() as u64)
             };
             let slot = (cluster.number % self.l2.len() as u64) as usize;
