@@ -2,7 +2,7 @@
 //!
 //! In: what an artifact is, and how to write it. Out: the artifact, the same bytes as without. One entry of the stage store
 //! for each image and kind of artifact, replaced when it has become too different. Never trusts a piece that was not read
-//! through, and never fails because of the cache.
+//! through; an artifact that cannot be kept is no failure.
 
 use serde_json::Value;
 
