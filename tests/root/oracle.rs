@@ -97,11 +97,12 @@ const LONG: [Set; 11] = [
 ];
 
 /// What is in these files is made by chance, or from the time, once for each tree. Everything else about them is not.
-const RANDOM: [(&str, &str); 14] = [
+const RANDOM: [(&str, &str); 15] = [
     ("/etc/aliases.db", "Berkeley DB puts a stamp into each file"),
     ("/etc/machine-id", "an identity"),
     ("/var/lib/dbus/machine-id", "an identity"),
     ("/etc/ssh/ssh_host_", "keys"),
+    ("/etc/ssl/certs/java/cacerts", "a Java key store notes when each certificate was added"),
     ("/etc/ssl/certs/ssl-cert-snakeoil.pem", "a certificate of ssl-cert, signed by its own key"),
     ("/etc/ssl/private/ssl-cert-snakeoil.key", "its key"),
     ("/boot/initrd", "holds the times of its making"),
@@ -115,7 +116,7 @@ const RANDOM: [(&str, &str); 14] = [
 ];
 
 /// Where mmdebstrap differs, and dpkg of `--unpacker dpkg` does as well.
-const OF_MMDEBSTRAP: [(&str, &str); 18] = [
+const OF_MMDEBSTRAP: [(&str, &str); 19] = [
     ("/.", "the root folder itself is made by whoever begins"),
     ("/etc/apt/", "sources: mmdebstrap writes the build's, ingot those for the image"),
     (
@@ -125,6 +126,7 @@ const OF_MMDEBSTRAP: [(&str, &str); 18] = [
     ),
     ("/etc/fstab", "mmdebstrap writes one that says that it is not configured"),
     ("/etc/hostname", "copied from the build host by mmdebstrap"),
+    ("/etc/machine-id", "emptied by mmdebstrap, with a mode of its own"),
     ("/etc/resolv.conf", "copied from the build host by mmdebstrap"),
     ("/usr/sbin/policy-rc.d", "ingot's, gone with Apt::finish"),
     ("/etc/shadow-", "as before the last user, who is another one"),
