@@ -4,6 +4,7 @@
 //! is written when its length and digest are known, and so the whole is hashed at the end, from the page cache. Writing
 //! the layer apart first would copy it once more.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::FileExt;
@@ -93,6 +94,6 @@ impl Archive {
         self.put(&[0; 2 * BLOCK])?;
         self.file.flush().or_cannot(|| format!("write {}", self.name))?;
         let (sha256, size) = hash::file(self.file.get_ref(), None, step)?;
-        Ok(Artifact { name: self.name, format: format.into(), sha256, size })
+        Ok(Artifact { name: self.name, format: format.into(), sha256, size, options: BTreeMap::new() })
     }
 }

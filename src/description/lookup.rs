@@ -17,6 +17,15 @@ pub const LARGEST: u64 = 8 << 20;
 /// Scripts that KIWI knows, by file name.
 pub const SCRIPTS: &[&str] = &["post_bootstrap.sh", "config.sh", "images.sh", "pre_disk_sync.sh", "disk.sh"];
 
+/// Hooks of what is not built here, by file name: of containers that hold a difference only, and of live media.
+pub const HOOKS_OF_OTHERS: &[&str] = &[
+    "config-overlay.sh",
+    "config-host-overlay.sh",
+    "config-cdroot.tar",
+    "config-cdroot.tar.gz",
+    "config-cdroot.tar.xz",
+];
+
 /// Overlays packed in one file, in the order in which they are looked for.
 const ROOT_TARBALLS: &[&str] = &["root.tar", "root.tar.gz", "root.tar.xz", "root.tar.zst"];
 
@@ -33,6 +42,8 @@ pub struct Beside {
     pub profiles: BTreeMap<String, PathBuf>,
     /// Scripts by name.
     pub scripts: BTreeMap<String, PathBuf>,
+    /// Those of [`HOOKS_OF_OTHERS`] that are there, in that order.
+    pub hooks_of_others: Vec<&'static str>,
     /// `rootfs-overlays/NAME` that the description names, here or in a folder above.
     pub overlays: BTreeMap<String, PathBuf>,
 }
@@ -56,13 +67,15 @@ impl Beside {
         let profiles =
             profiles.filter(named).filter_map(|name| Some((name.to_string(), is_folder(folder.join(name))?))).collect();
         let scripts = SCRIPTS.iter().filter_map(|name| Some((name.to_string(), is_file(folder.join(name))?))).collect();
+        let hooks_of_others =
+            HOOKS_OF_OTHERS.iter().copied().filter(|name| file::is_file(&folder.join(name))).collect();
         let overlay =
             |name: &str| folder.ancestors().find_map(|above| is_folder(above.join("rootfs-overlays").join(name)));
         let overlays = overlays
             .filter(|name| is_plain(name))
             .filter_map(|name| Some((name.to_string(), overlay(name)?)))
             .collect();
-        Beside { root, root_tarball, profiles, scripts, overlays, folder }
+        Beside { root, root_tarball, profiles, scripts, hooks_of_others, overlays, folder }
     }
 }
 

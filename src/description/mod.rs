@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use include::Expanded;
 pub use lookup::Beside;
+pub use markup::Language;
 pub use problem::{Colour, Kind, Problem, Problems, closest, shown};
 pub use schema::{Status, Value};
 pub use source::{Source, Span, Spanned};
@@ -384,11 +385,12 @@ pub fn load(path: &Path) -> Result<Description, Problems> {
     Ok(Description { included, dropped, ..description })
 }
 
-/// The description's text as it is understood: included files in their places, in the words of the newest schema.
-pub fn converted(path: &Path) -> Result<String, Problems> {
+/// The description's text as it is understood, in any of the languages: included files in their places, in the words of
+/// the newest schema. In other languages than XML, elements of one name stand together.
+pub fn converted(path: &Path, language: Language) -> Result<String, Problems> {
     let (file, source) = lookup::read(path)?;
     let image = include::expand(&source, &lookup::folder_of(&file))?.image;
-    Ok(format!("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n{}", xml::text(&image)))
+    Ok(markup::text(&image, language))
 }
 
 /// XSD's booleans: `true` and `1` are true. The schema was checked before.

@@ -75,9 +75,9 @@ pub fn write(
     let format = find(&choice.name)?;
     format.check(&choice.options)?;
     let name = format!("{stem}.{}", format.extension());
-    format
-        .write(disk, &choice.options, folder, &name, pieces, step)
-        .map_err(|error| error.within(format!("write {}", folder.join(&name).display())))
+    let written = format.write(disk, &choice.options, folder, &name, pieces, step);
+    let written = written.map_err(|error| error.within(format!("write {}", folder.join(&name).display())))?;
+    Ok(Artifact { options: choice.options.clone(), ..written })
 }
 
 /// The error for an option that a format does not have.

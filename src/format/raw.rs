@@ -48,6 +48,6 @@ impl DiskFormat for Raw {
         let linked = host::file::hard_link(disk.path(), &target).is_ok();
         let copy = if linked { None } else { Some(host::file::create(&target)?) };
         let (sha256, size) = hash::file(&source, copy.as_ref(), step)?;
-        Ok(Artifact { name: name.into(), format: self.name().into(), sha256, size })
+        Ok(Artifact { name: name.into(), format: self.name().into(), sha256, size, options: BTreeMap::new() })
     }
 }

@@ -43,6 +43,7 @@ pub fn make(description: &Description, choices: &Choices) -> Result<Plan, Proble
         _ => None,
     };
     let mut root = rootfs::plan(description, &selection, kind, choices, &mut problems);
+    warnings.extend(rootfs::hooks_without_meaning(description));
     root.variables = variables::variables(description, &selection, kind);
     let scrub = scrub(&selection, &output, choices);
     check_essential(&selection, update_stack, &mut problems);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::make::{breaks_a_line, is_disk};
 use super::selection::Selection;
-use super::{Archive, Choices, File, Group, Overlay, Password, RootPlan, Script, ScriptPhase, User, conflict};
+use super::{Archive, Choices, File, Group, Overlay, Password, RootPlan, Script, ScriptPhase, User, Warning, conflict};
 use crate::description::{self, Description, File as Written, Packages, Problem, Problems, Spanned, Type, shown};
 
 /// Plans overlays, users, settings, archives, files and scripts.
@@ -230,6 +230,27 @@ fn mode(text: &Spanned<String>, problems: &mut Problems) -> Option<u32> {
             None
         }
     }
+}
+
+/// A warning for each hook beside the description that no build of it runs. KIWI runs none of them for what is built
+/// here, either; but who put the file there expects something of it.
+pub fn hooks_without_meaning(description: &Description) -> Vec<Warning> {
+    let mut types = description.preferences.iter().flat_map(|part| &part.types);
+    let scripts = &description.beside.scripts;
+    let of_disks = ["pre_disk_sync.sh", "disk.sh"].into_iter().filter(|name| scripts.contains_key(*name));
+    let of_disks: Vec<&str> = if types.any(is_disk) { Vec::new() } else { of_disks.collect() };
+    let of_others = description.beside.hooks_of_others.iter().copied();
+    let warning = |name: &str| {
+        let why = match name {
+            "config-overlay.sh" | "config-host-overlay.sh" => {
+                "is not run: it belongs to containers with delta_root=\"true\""
+            }
+            "pre_disk_sync.sh" | "disk.sh" => "is not run: it belongs to disks, and the description has none",
+            _ => "is not unpacked: it belongs to live and installation media",
+        };
+        Warning { text: format!("{name} beside the description {why}"), place: None }
+    };
+    of_others.chain(of_disks).map(warning).collect()
 }
 
 fn scripts(description: &Description, kind: &Type) -> Vec<Script> {

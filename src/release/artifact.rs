@@ -2,6 +2,7 @@
 //!
 //! In: bytes. Out: an [`Artifact`]. Never reads the file again.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -24,6 +25,9 @@ pub struct Artifact {
     pub sha256: String,
     /// Length of the file.
     pub size: Bytes,
+    /// `formatoptions` that it was written with.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
 }
 
 /// Writes a new file and its SHA-256 at once.
@@ -46,7 +50,13 @@ impl ArtifactWriter {
     pub fn finish(mut self, format: &str) -> Result<Artifact> {
         self.file.flush().or_cannot(|| format!("write {}", self.name))?;
         let sha256 = hex(&self.hash.finalize());
-        Ok(Artifact { name: self.name, format: format.into(), sha256, size: Bytes(self.size) })
+        Ok(Artifact {
+            name: self.name,
+            format: format.into(),
+            sha256,
+            size: Bytes(self.size),
+            options: BTreeMap::new(),
+        })
     }
 }
 

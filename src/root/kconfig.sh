@@ -222,6 +222,63 @@ baseStripFirmware() {
     rm -f "$ingot_list"
 }
 
+# Modules that an update of the kernel's brings again (DIR/updates), which modprobe prefers: the kernel's own copy goes.
+baseStripModules() {
+    for ingot_kernel in /lib/modules/*; do
+        [ -d "$ingot_kernel/updates" ] || continue
+        [ -d "$ingot_kernel/kernel" ] || continue
+        find "$ingot_kernel/updates" -name '*.ko*' | while IFS= read -r ingot_file; do
+            ingot_name=${ingot_file##*/}
+            find "$ingot_kernel/kernel" -name "${ingot_name%%.ko*}.ko*" -exec rm -f {} +
+        done
+    done
+}
+
+# Every path on standard input, its links resolved; what leads nowhere is left out.
+ingot_resolve() {
+    while IFS= read -r ingot_path; do
+        [ ! -e "$ingot_path" ] || readlink -f "$ingot_path"
+    done | sort -u
+}
+
+# baseStripUnusedLibs PREFIX...: shared libraries that no program and no plugin of the image is linked with, but those
+# whose names begin with a PREFIX or a word of kiwi_strip_libs. What glibc opens by name (NSS, libgcc_s) stays.
+baseStripUnusedLibs() {
+    command -v ldd >/dev/null || {
+        ingot_warn 'baseStripUnusedLibs: the image has no ldd, nothing was done'
+        return 0
+    }
+    # The variable is a list of words.
+    # shellcheck disable=SC2086,SC2154
+    set -- "$@" libnss_ libgcc_s. ${kiwi_strip_libs-}
+    ingot_libraries=$(mktemp)
+    ingot_needed=$(mktemp)
+    # Libraries lie in these folders and in those of the architecture; what lies deeper is opened by name.
+    for ingot_folder in /lib /lib64 /usr/lib /usr/lib64 /lib/*-linux-gnu* /usr/lib/*-linux-gnu*; do
+        [ ! -d "$ingot_folder" ] || find "$ingot_folder/" -maxdepth 1 -name 'lib*.so*' ! -type d
+    done | sort -u >"$ingot_libraries"
+    {
+        find /bin/ /sbin/ /usr/bin/ /usr/sbin/ /usr/local/bin/ /usr/local/sbin/ -maxdepth 1 -type f || :
+        find /usr/lib/ /usr/libexec/ /usr/local/lib/ /opt/ /lib/ -type f \( -perm /111 -o -name '*.so*' \) |
+            grep -vE '^(/usr)?/lib(64)?/+([^/]+-linux-gnu[^/]*/)?lib[^/]*\.so[^/]*$' || :
+        for ingot_prefix in "$@"; do
+            grep -F "/$ingot_prefix" "$ingot_libraries" || :
+        done
+    } 2>/dev/null | ingot_resolve | while IFS= read -r ingot_file; do
+        case "${ingot_file##*/}" in lib*.so*) printf '%s\n' "$ingot_file" ;; esac
+        ldd "$ingot_file" 2>/dev/null | sed -n 's/^.* => \(\/[^ ]*\) (.*$/\1/p;s/^[[:space:]]*\(\/[^ ]*\) (.*$/\1/p' || :
+    done | ingot_resolve >"$ingot_needed"
+    while IFS= read -r ingot_file; do
+        ingot_name=$(readlink -f "$ingot_file") || continue
+        grep -qxF -e "$ingot_name" "$ingot_needed" || printf '%s\n' "$ingot_file"
+    done <"$ingot_libraries" >"$ingot_libraries.unused"
+    while IFS= read -r ingot_file; do
+        rm -f "$ingot_file"
+    done <"$ingot_libraries.unused"
+    rm -f "$ingot_libraries" "$ingot_libraries.unused" "$ingot_needed"
+    ! command -v ldconfig >/dev/null || ldconfig
+}
+
 # baseStripAndKeep KEEP_LIST: of the files named on standard input, removes those that are not in the list.
 baseStripAndKeep() {
     ingot_list=" $* "
@@ -254,24 +311,26 @@ umountProc() { :; }
 
 # Functions without effect ---------------------------------------------------------------------------------------------
 
+# ingot_unavailable NAME WHY
 ingot_unavailable() {
-    ingot_warn "$1: not available here, nothing was done"
+    ingot_warn "$1: $2; nothing was done"
 }
 
 ingot_deprecated() {
     ingot_warn "$1: obsolete, nothing was done; remove the call from the script"
 }
 
-mountCgroups() { ingot_unavailable mountCgroups; }
-umountCgroups() { ingot_unavailable umountCgroups; }
-setupContainerRuntime() { ingot_unavailable setupContainerRuntime; }
-baseVagrantSetup() { ingot_unavailable baseVagrantSetup; }
-baseStripUnusedLibs() { ingot_unavailable baseStripUnusedLibs; }
-baseStripModules() { ingot_unavailable baseStripModules; }
-baseStripKernelModules() { ingot_unavailable baseStripKernelModules; }
-baseCreateKernelTree() { ingot_unavailable baseCreateKernelTree; }
-baseSyncKernelTree() { ingot_unavailable baseSyncKernelTree; }
-baseKernelDriverMatches() { ingot_unavailable baseKernelDriverMatches; }
+mountCgroups() { ingot_unavailable mountCgroups 'nothing can be mounted while an image is built'; }
+umountCgroups() { ingot_unavailable umountCgroups 'nothing can be mounted while an image is built'; }
+setupContainerRuntime() { ingot_unavailable setupContainerRuntime 'no containers run while an image is built'; }
+baseVagrantSetup() { ingot_unavailable baseVagrantSetup 'no Vagrant boxes are made, and all of them share one key'; }
+
+# Parts of an initrd that KIWI made itself; dracut and initramfs-tools choose the modules.
+ingot_initrd='it belongs to initrds that KIWI itself made'
+baseStripKernelModules() { ingot_unavailable baseStripKernelModules "$ingot_initrd"; }
+baseCreateKernelTree() { ingot_unavailable baseCreateKernelTree "$ingot_initrd"; }
+baseSyncKernelTree() { ingot_unavailable baseSyncKernelTree "$ingot_initrd"; }
+baseKernelDriverMatches() { ingot_unavailable baseKernelDriverMatches "$ingot_initrd"; }
 
 baseCleanMount() { ingot_deprecated baseCleanMount; }
 baseMount() { ingot_deprecated baseMount; }

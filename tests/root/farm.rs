@@ -218,14 +218,77 @@ fn info_tells_what_a_description_says() {
     let repository = ["--add-repo", "https://mirror.example/debian,,,,,,,main,sid"];
     let info = ["image", "info", "--description", "in", "--list-profiles", "--print-kiwi-env"];
     let answer = kiwi(scratch.path(), &[&info[..], &repository].concat()).expect(0);
-    let info: serde_json::Value = serde_json::from_str(&answer.stdout).unwrap();
-    assert_eq!(info["profile_names"], serde_json::json!(["One", "Two"]));
-    assert_eq!((&info["image"], &info["kiwi_env"]["kiwi_profiles"]), (&"tiny".into(), &"Two".into()));
+    let info_of: serde_json::Value = serde_json::from_str(&answer.stdout).unwrap();
+    assert_eq!(info_of["profile_names"], serde_json::json!(["One", "Two"]));
+    assert_eq!((&info_of["image"], &info_of["kiwi_env"]["kiwi_profiles"]), (&"tiny".into(), &"Two".into()));
     let xml = kiwi(scratch.path(), &["image", "info", "--description", "in", "--print-xml"]).expect(0).stdout;
     fs::create_dir(scratch.path().join("again")).unwrap();
     fs::write(scratch.path().join("again/config.xml"), &xml).unwrap();
     let again = kiwi(scratch.path(), &["image", "info", "--description", "again", "--print-xml"]).expect(0).stdout;
     assert_eq!(xml, again);
+    // The other languages hold the same: read again, each is the same XML, elements of a name standing together.
+    let mut converted = Vec::new();
+    for (option, file) in [("--print-yaml", "config.yaml"), ("--print-toml", "config.toml")] {
+        let text = kiwi(scratch.path(), &["image", "info", "--description", "in", option]).expect(0).stdout;
+        let folder = scratch.path().join(file);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("config.xml"), &text).unwrap();
+        let read = kiwi(scratch.path(), &["image", "info", "--description", file, option]).expect(0).stdout;
+        assert_eq!(text, read);
+        let info = ["image", "info", "--description", file, "--print-kiwi-env"];
+        let environment = kiwi(scratch.path(), &[&info[..], &repository].concat()).expect(0).stdout;
+        let environment: serde_json::Value = serde_json::from_str(&environment).unwrap();
+        assert_eq!(environment["kiwi_env"], info_of["kiwi_env"]);
+        converted.push(kiwi(scratch.path(), &["image", "info", "--description", file, "--print-xml"]).expect(0).stdout);
+    }
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_string).collect();
+        lines.sort();
+        lines
+    };
+    converted.iter().for_each(|text| assert_eq!(sorted(text), sorted(&xml)));
+}
+
+#[test]
+fn a_version_is_printed_that_programs_take_for_kiwis() {
+    let scratch = scratch();
+    let answer = kiwi(scratch.path(), &["--version"]).expect(0);
+    let version = answer.stdout.trim_end().strip_prefix("KIWI (next generation) version ").unwrap();
+    assert!(version.split('.').count() == 3 && version.split('.').all(|part| part.parse::<u32>().is_ok()), "{version}");
+    assert!(answer.stderr.contains("ingot ") && answer.stderr.contains("in KIWI's place"), "{}", answer.stderr);
+}
+
+#[test]
+fn an_updated_tree_is_the_one_that_prepare_makes_with_these_packages() {
+    need!(root);
+    let _turn = alone();
+    let scratch = scratch();
+    let folder = scratch.path();
+    sources(&folder.join("in"), "");
+    let repository = format!("dir://{}/in/repos/{REPOSITORY},,a,,,,,,,false", folder.display());
+    let prepare = |words: &[&str]| {
+        let first = ["system", "prepare", "--description", "in", "--add-repo", &repository];
+        kiwi(folder, &[&first[..], words].concat())
+    };
+    let packages = |root: &str| {
+        let status = fs::read_to_string(folder.join(root).join("var/lib/dpkg/status")).unwrap();
+        let names = status.lines().filter_map(|line| line.strip_prefix("Package: ")).map(str::to_string);
+        names.collect::<std::collections::BTreeSet<String>>()
+    };
+    prepare(&["--root", "tree"]).expect(0);
+    prepare(&["--root", "other", "--add-package", "tiny-unwanted"]).expect(0);
+    let plain = packages("tree");
+    kiwi(folder, &["system", "update", "--root", "tree"]).expect(64);
+    kiwi(folder, &["system", "update", "--root", "none", "--add-package", "x"]).expect(66);
+    let answer = kiwi(folder, &["system", "update", "--root", "tree", "--add-package", "tiny-unwanted"]).expect(0);
+    assert!((answer.stdout + &answer.stderr).contains("changes that were made in it by hand are lost"));
+    assert!(packages("tree") == packages("other") && packages("tree") != plain, "{:?}", packages("tree"));
+    kiwi(folder, &["system", "update", "--root", "tree", "--delete-package", "tiny-unwanted"]).expect(0);
+    assert_eq!(packages("tree"), plain);
+    // A name that is nowhere changes nothing.
+    kiwi(folder, &["system", "update", "--root", "tree", "--add-package", "nowhere"]).expect(65);
+    assert_eq!(packages("tree"), plain);
+    kiwi(folder, &["system", "create", "--root", "tree", "--target-dir", "out"]).expect(0);
 }
 
 #[test]
@@ -264,6 +327,8 @@ fn a_resized_disk_is_sound_in_every_format_and_its_checksums_are_right() {
     let description = bench.disk();
     let source = format!("file://{}", bench.world.repository().display());
     let description = description.edit("mirror://tiny", &source);
+    let options = "format=\"qcow2\" formatoptions=\"compression_type=zstd,cluster_size=128k\"";
+    let description = description.edit("format=\"qcow2\"", options);
     let folder = bench.path("");
     let kiwi = |arguments: &[&str]| {
         Ingot::new(["kiwi"])
@@ -292,6 +357,8 @@ fn a_resized_disk_is_sound_in_every_format_and_its_checksums_are_right() {
     assert!(run("sfdisk", &["--verify", raw.to_str().unwrap()]).contains("No errors detected"));
     let qcow2 = result(&out, ".qcow2");
     run("qemu-img", &["compare", "-f", "qcow2", "-F", "raw", qcow2.to_str().unwrap(), raw.to_str().unwrap()]);
+    let about = run("qemu-img", &["info", qcow2.to_str().unwrap()]);
+    assert!(about.contains("cluster_size: 131072") && about.contains("compression type: zstd"), "{about}");
     run("sh", &["-c", "sha256sum --check --strict *.sha256"]);
     let manifest: serde_json::Value = serde_json::from_slice(&fs::read(out.join("manifest.json")).unwrap()).unwrap();
     assert_eq!(manifest["artifacts"][0]["size"], 1 << 30);

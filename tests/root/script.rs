@@ -104,7 +104,7 @@ fn the_functions_do_what_descriptions_expect_in_every_shell() {
              warning: baseUpdateSysConfig: the image has no /etc/none\n\
              warning: baseCleanMount: obsolete, nothing was done; remove the call from the script\n\
              warning: suseConfig: obsolete, nothing was done; remove the call from the script\n\
-             warning: baseVagrantSetup: not available here, nothing was done\n\
+             warning: baseVagrantSetup: no Vagrant boxes are made, and all of them share one key; nothing was done\n\
              warning: suseSetupProduct: the image has no /etc/products.d\n    \
              indented\na\tb\nxy\n\
              warning: baseService none maybe: the second word must be on or off\n\
@@ -141,4 +141,91 @@ fn every_script_of_a_disk_runs_once_in_kiwis_order() {
     // A container has no disk.
     let description = bench.container().script("disk.sh", "exit 1").script("pre_disk_sync.sh", "exit 1");
     bench.build_into(&description, "container").run().expect(0);
+}
+
+/// A tree of its own with a shell and a few programs, and what they are linked with.
+fn tree_of_its_own(programs: &[&str]) -> tempfile::TempDir {
+    let folder = scratch();
+    for name in ["usr/bin", "usr/lib", "usr/lib64", "dev", "proc", "sys", "run", "tmp", "root", "etc"] {
+        std::fs::create_dir_all(folder.path().join(name)).unwrap();
+    }
+    for name in ["bin", "lib", "lib64"] {
+        std::os::unix::fs::symlink(format!("usr/{name}"), folder.path().join(name)).unwrap();
+    }
+    for program in programs {
+        let path = format!("/usr/bin/{program}");
+        let linked = std::process::Command::new("ldd").arg(&path).output().unwrap();
+        let linked = String::from_utf8_lossy(&linked.stdout).into_owned();
+        for file in linked.split_whitespace().filter(|word| word.starts_with('/')).chain([path.as_str()]) {
+            let copy = folder.path().join(file.trim_start_matches('/'));
+            std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
+            std::fs::copy(file, copy).unwrap();
+        }
+    }
+    std::fs::write(folder.path().join(".kconfig"), include_str!("../../src/root/kconfig.sh")).unwrap();
+    folder
+}
+
+#[test]
+fn libraries_that_nothing_is_linked_with_are_stripped() {
+    need!(root);
+    need!("ldd");
+    let programs = ["bash", "dash", "find", "grep", "sed", "sort", "readlink", "mktemp", "rm", "cat", "ldd"];
+    for shell in ["/bin/bash", "/bin/dash"] {
+        let folder = tree_of_its_own(&programs);
+        let libraries = folder.path().join("usr/lib");
+        let listing = || {
+            let mut names: Vec<_> = walk(&libraries).into_iter().filter(|name| name.contains(".so")).collect();
+            names.sort();
+            names
+        };
+        let needed = listing();
+        assert!(needed.iter().any(|name| name.starts_with("libselinux.so")), "{needed:?}");
+        let of_libraries = ["libunused.so.1.2", "libasked.so.3", "libnss_some.so.2", "plugins/libplugin.so"];
+        std::fs::create_dir(libraries.join("plugins")).unwrap();
+        for name in of_libraries {
+            std::fs::write(libraries.join(name), "").unwrap();
+        }
+        std::os::unix::fs::symlink("libunused.so.1.2", libraries.join("libunused.so.1")).unwrap();
+        let script = "set -eu; . /.kconfig; baseStripUnusedLibs libasked; echo end";
+        let sandbox = ingot::host::sandbox::Sandbox::new(folder.path());
+        let ended = sandbox.run_to_end(&Reporter::silent(), &[shell, "-c", script], |_| {}).unwrap();
+        assert_eq!(String::from_utf8_lossy(&ended.output.stdout), "end\n", "{:?}", ended.output);
+        let mut wanted = needed.clone();
+        wanted.extend(["libasked.so.3", "libnss_some.so.2", "libplugin.so"].map(String::from));
+        wanted.sort();
+        assert_eq!(listing(), wanted, "{shell}");
+        assert_eq!(std::fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
+    }
+}
+
+/// The names of all files below a folder.
+fn walk(folder: &std::path::Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        match entry.path().is_dir() {
+            true => names.extend(walk(&entry.path())),
+            false => names.push(entry.file_name().into_string().unwrap()),
+        }
+    }
+    names
+}
+
+#[test]
+fn a_module_that_an_update_brings_again_is_stripped() {
+    need!(root);
+    let folder = tree_of_its_own(&["dash", "find", "rm"]);
+    let modules = folder.path().join("usr/lib/modules");
+    for name in ["6.1/kernel/net/a.ko.xz", "6.1/kernel/net/ab.ko", "6.1/updates/dkms/a.ko", "6.2/kernel/a.ko"] {
+        let path = modules.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
+    }
+    let script = "set -eu; . /.kconfig; baseStripModules; echo end";
+    let sandbox = ingot::host::sandbox::Sandbox::new(folder.path());
+    let ended = sandbox.run_to_end(&Reporter::silent(), &["/bin/dash", "-c", script], |_| {}).unwrap();
+    assert_eq!(String::from_utf8_lossy(&ended.output.stdout), "end\n", "{:?}", ended.output);
+    let mut left = walk(&modules);
+    left.sort();
+    assert_eq!(left, ["a.ko", "a.ko", "ab.ko"]);
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ingot::cli::check;
-use ingot::description::{self, Colour, Description, Kind, Problems};
+use ingot::description::{self, Colour, Description, Kind, Language, Problems};
 use ingot::plan::{self, Choices, selection};
 use proptest::prelude::*;
 
@@ -535,6 +535,49 @@ package = [{"@name" = "bash", "@arch" = "x86_64"}, {"@name" = "dash"}]
     let description = load(yaml).unwrap();
     let place = description.packages[0].packages[1].name.span.place();
     assert_eq!((place.line, place.column), (34, 16), "places are those of the YAML");
+}
+
+/// What `text`, in any language, is in another one.
+fn converted(text: &str, language: Language) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("config.xml"), text).unwrap();
+    description::converted(&folder.path().join("config.xml"), language)
+        .unwrap_or_else(|problems| panic!("{}\n{text}", problems.render(Colour::Never)))
+}
+
+fn sorted_lines(text: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn a_description_is_written_in_each_language_and_read_as_the_same() {
+    let text = "<image schemaversion=\"8.5\" name=\"n\" xmlns:ingot=\"https://example.org/\">\n\
+        <description type=\"system\"><author>no</author><contact>a: b # \u{7f} \"c\" \\ 'd'</contact>\
+        <specification>one\n    two\u{e9}</specification></description>\n\
+        <preferences><version>1.10</version><packagemanager>apt</packagemanager>\
+        <type image=\"oem\" filesystem=\"ext4\"><size unit=\"G\">2</size><bootloader name=\"grub2\"/></type>\
+        <type image=\"docker\"/></preferences>\
+        <packages type=\"image\"><package name=\"a\"/><package name=\"b\" arch=\"x86_64\"/></packages></image>\n";
+    let xml = converted(text, Language::Xml);
+    for language in [Language::Yaml, Language::Json, Language::Toml] {
+        let written = converted(text, language);
+        let again = converted(&written, Language::Xml);
+        assert_eq!(sorted_lines(&again), sorted_lines(&xml), "{written}");
+        assert_eq!(converted(&written, language), written);
+    }
+    assert!(converted(text, Language::Yaml).starts_with("image:\n  \"@schemaversion\": \"8.5\"\n"));
+    assert!(converted(text, Language::Toml).starts_with("[image]\n\"@schemaversion\" = \"8.5\"\n"));
+    for file in published().unwrap_or_default() {
+        // What is refused without the files beside it is another test's.
+        let Ok(xml) = description::converted(&file, Language::Xml) else { continue };
+        for language in [Language::Yaml, Language::Toml] {
+            let written = converted(&xml, language);
+            let again = converted(&written, Language::Xml);
+            assert_eq!(sorted_lines(&again), sorted_lines(&xml), "{}", file.display());
+        }
+    }
 }
 
 #[test]

@@ -299,3 +299,35 @@ fn off_switches_are_neither_refused_nor_warned_about() {
     ));
     assert_eq!(make(&description, &choices(&[], None)).warnings, []);
 }
+
+#[test]
+fn hooks_that_belong_to_what_is_not_built_are_named() {
+    let of_others = ["config-overlay.sh", "config-host-overlay.sh", "config-cdroot.tar.xz"];
+    let cases = [("<type image=\"docker\"/>", 5), ("<type image=\"oem\" filesystem=\"ext4\"/>", 3)];
+    for (kind, count) in cases {
+        let mut description = described(&typed(kind));
+        let beside = &mut description.beside;
+        beside.hooks_of_others = of_others.to_vec();
+        for name in ["config.sh", "disk.sh", "pre_disk_sync.sh"] {
+            beside.scripts.insert(name.into(), Path::new("/d").join(name));
+        }
+        let warnings = make(&description, &choices(&[], None)).warnings;
+        let texts: Vec<&str> = warnings.iter().map(|warning| warning.text.as_str()).collect();
+        let about_disks = "beside the description is not run: it belongs to disks, and the description has none";
+        let about_overlays = "beside the description is not run: it belongs to containers with delta_root=\"true\"";
+        let wanted = [
+            "config-cdroot.tar.xz beside the description is not unpacked: it belongs to live and installation media"
+                .into(),
+            format!("config-host-overlay.sh {about_overlays}"),
+            format!("config-overlay.sh {about_overlays}"),
+            format!("disk.sh {about_disks}"),
+            format!("pre_disk_sync.sh {about_disks}"),
+        ];
+        assert_eq!(texts, wanted[..count]);
+    }
+    // They are found by their names.
+    let folder = tempfile::tempdir().unwrap();
+    of_others.iter().for_each(|name| fs::write(folder.path().join(name), "").unwrap());
+    let none = std::iter::empty::<&str>;
+    assert_eq!(description::Beside::find(folder.path(), none(), none()).hooks_of_others, of_others);
+}

@@ -324,11 +324,11 @@ pub struct InfoArguments {
     /// Print the description in the words of the newest schema
     #[arg(long)]
     pub print_xml: bool,
-    /// Refused
-    #[arg(long)]
+    /// The same in YAML
+    #[arg(long, conflicts_with = "print_xml")]
     pub print_yaml: bool,
-    /// Refused
-    #[arg(long)]
+    /// The same in TOML
+    #[arg(long, conflicts_with_all = ["print_xml", "print_yaml"])]
     pub print_toml: bool,
 }
 

@@ -1,6 +1,6 @@
 //! `kiwi image info`: what a description says, as JSON on stdout.
 //!
-//! In: a description. Out: JSON, or XML with `--print-xml`. Touches nothing; only `--resolve-package-list` asks the
+//! In: a description. Out: JSON, or the description itself in XML, YAML or TOML. Touches nothing; only `--resolve-package-list` asks the
 //! repositories.
 
 use serde_json::{Map, Value, json};
@@ -8,25 +8,24 @@ use serde_json::{Map, Value, json};
 use super::arguments::{Common, InfoArguments};
 use super::frame::Frame;
 use super::request::Request;
+use crate::description::{self, Language};
 use crate::error::{Error, Exit, Result};
 
 /// Prints.
 pub fn run(arguments: &InfoArguments, frame: &mut Frame<'_>) -> Result<u8> {
-    let refused = |option: &str, why: &str, hint: &str| {
-        Err(Error::cannot(Exit::Usage, format!("use {option}")).because(why).hint(hint))
-    };
-    for (option, asked) in [("--print-yaml", arguments.print_yaml), ("--print-toml", arguments.print_toml)] {
-        if asked {
-            return refused(option, "descriptions are printed as XML only", "--print-xml");
-        }
-    }
     if arguments.resolve_package_list {
         let why = "packages are resolved only when they are installed";
-        return refused("--resolve-package-list", why, "a build's manifest.json and .packages list them");
+        let error = Error::cannot(Exit::Usage, "use --resolve-package-list").because(why);
+        return Err(error.hint("a build's manifest.json and .packages list them"));
     }
-    if arguments.print_xml {
+    let printed = [
+        (arguments.print_xml, Language::Xml),
+        (arguments.print_yaml, Language::Yaml),
+        (arguments.print_toml, Language::Toml),
+    ];
+    if let Some((_, language)) = printed.into_iter().find(|(asked, _)| *asked) {
         let path = super::request::description_path(frame.globals, &arguments.description)?;
-        let text = crate::description::converted(&path).map_err(|problems| problems.into_error(frame.colour))?;
+        let text = description::converted(&path, language).map_err(|problems| problems.into_error(frame.colour))?;
         print!("{text}");
         return Ok(0);
     }

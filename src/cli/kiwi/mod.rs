@@ -31,6 +31,9 @@ use crate::error::{Error, Exit, Result};
 /// The program's names that mean this command line.
 const NAMES: [&str; 3] = ["kiwi", "kiwi-ng", "kiwi-ng-3"];
 
+/// The version of KIWI whose command line this is, for programs that ask whether KIWI is new enough.
+const ANSWERS_AS: &str = "10.3.9";
+
 /// Whether ingot was called by one of KIWI's names.
 pub fn is_name(argument: &OsStr) -> bool {
     Path::new(argument).file_name().and_then(OsStr::to_str).is_some_and(|name| NAMES.contains(&name))
@@ -61,7 +64,9 @@ pub fn run(arguments: &[OsString], colour: Colour) -> u8 {
     };
     let globals = &line.globals;
     if globals.version {
-        println!("KIWI (next generation) version 10.3.9, as ingot {}", env!("CARGO_PKG_VERSION"));
+        // Programs take the last word of standard output as a version: nothing may follow it.
+        println!("KIWI (next generation) version {ANSWERS_AS}");
+        eprintln!("ingot {} answers in KIWI's place", env!("CARGO_PKG_VERSION"));
         return 0;
     }
     if globals.show_completion {

@@ -3,7 +3,6 @@
 //! In: a target folder and a size. Out: its disks anew, with their checksums in the manifest. What is there stays until
 //! all of them are complete. Partitions keep their sizes: a root that grows at first boot takes the rest.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -58,15 +57,21 @@ fn enlarge(target: &Path, scratch: &Path, stem: &str, size: Bytes, reporter: &Re
     let disk = RawDisk::open(&copy)?;
     let (_, manifest) = manifest(target)?;
     let formats = manifest["artifacts"].as_array().into_iter().flatten();
-    let formats: Vec<String> = formats.filter_map(|one| one["format"].as_str().map(str::to_string)).collect();
-    let write = |name: String| {
+    let formats: Vec<FormatChoice> = formats.filter_map(choice).collect();
+    let write = |choice: FormatChoice| {
         let step = reporter.step("format");
-        let choice = FormatChoice { name, options: BTreeMap::new() };
         let artifact = crate::format::write(&choice, &disk, scratch, stem, &mut Pieces::ignored(), &step)?;
         step.finish(&format!("{}, {}", artifact.format, artifact.size));
         Ok(artifact)
     };
     formats.into_iter().map(write).collect()
+}
+
+/// The format and the options of an artifact in a manifest.
+fn choice(artifact: &Value) -> Option<FormatChoice> {
+    let options = artifact["options"].as_object().into_iter().flatten();
+    let options = options.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_string())));
+    Some(FormatChoice { name: artifact["format"].as_str()?.to_string(), options: options.collect() })
 }
 
 /// Puts the new files in place of the old ones, the manifest last.

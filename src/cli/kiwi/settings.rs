@@ -59,8 +59,6 @@ impl Settings {
                     || value.as_bool().ok_or_else(|| wrong(format!("`{section}.{name}` is neither true nor false")));
                 match (section.as_str(), name.as_str()) {
                     ("obs", "download_url") => self.download_url = value.as_str().map(str::to_string),
-                    // What a farm's own calls need; the build itself does not.
-                    ("obs", "api_url" | "public") => {}
                     ("bundle", "compress") => self.compress_bundle = truth()?,
                     ("bundle", "has_package_changes") => self.changes = truth()?,
                     _ => self.warnings.push(Warning {
@@ -109,7 +107,10 @@ mod tests {
         assert_eq!(found.download_url.as_deref(), Some("https://b.example"));
         assert_eq!((found.compress_bundle, found.changes), (false, false));
         let warnings: Vec<&str> = found.warnings.iter().map(|warning| warning.text.as_str()).collect();
-        assert_eq!(warnings, ["the setting xz.options of k.yml is ignored"]);
+        assert_eq!(
+            warnings,
+            ["the setting obs.public of k.yml is ignored", "the setting xz.options of k.yml is ignored"]
+        );
     }
 
     #[test]

@@ -2,9 +2,10 @@
 //! that has attributes, a list is an element that stands several times, every other key is an element.
 //!
 //! In: a [`Source`] in one of these languages. Out: the tree that the same description has in XML, each part with its
-//! place. Never expands an alias into more than a document may hold, and never changes what a text says.
+//! place. Also the way back, [`text`]. Never expands an alias into more than a document may hold, and never changes what a text says.
 
 mod toml;
+mod write;
 mod yaml;
 
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use super::problem::{Problem, shown};
 use super::schema::{self, Content};
 use super::source::{Source, Span, Spanned};
 use super::xml::{self, Attribute, DEEPEST, MOST_ELEMENTS, Node};
+
+pub use write::text;
 
 /// What a description may be written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@
 //! when the last cluster is compressed. So the file is hashed when it is complete, from the page cache: under a second
 //! per GB of image with SHA instructions.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -62,7 +63,7 @@ pub fn write(
     }
     let file = image.finish()?;
     let (sha256, size) = hash::file(&file, None, step)?;
-    Ok(Artifact { name: name.into(), format: "qcow2".into(), sha256, size })
+    Ok(Artifact { name: name.into(), format: "qcow2".into(), sha256, size, options: BTreeMap::new() })
 }
 
 /// The clusters that hold data, in ranges of about [`PIECE`] bytes.
