@@ -19,7 +19,7 @@ pub fn run(arguments: &UpdateArguments, frame: &mut Frame<'_>) -> Result<u8> {
     let (_, mut request): (Prepared, Request) = Prepared::read(&arguments.root)?;
     let overrides = &mut request.overrides;
     overrides.packages.extend(arguments.add_package.iter().cloned());
-    overrides.packages.retain(|name| !arguments.delete_package.contains(name));
+    // A package that an earlier update added is installed and removed: something else may ask for it, too.
     overrides.delete_packages.extend(arguments.delete_package.iter().cloned());
     overrides.delete_packages.retain(|name| !arguments.add_package.contains(name));
     frame.warn("the tree is grown anew: changes that were made in it by hand are lost".into());
