@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use crate::cache::PackageStore;
 use crate::error::Result;
 use crate::host::sandbox::{Network, Sandbox};
-use crate::package::{self, Apt, Mirrors, PackageSet, Phase, Unpacker, database};
+use crate::package::{self, Mirrors, PackageManager, PackageSet, Phase, Unpacker, installed};
 use crate::plan::{Epoch, FormatChoice, NetworkForScripts, Output, Plan, ScriptPhase};
 use crate::release::manifest::{DescriptionDigest, Manifest, PackageRecord, Parts, ScrubRecord};
 use crate::release::{Artifact, changes, licence, verified};
@@ -133,9 +133,9 @@ pub fn create(plan: &Plan, order: &Order, root: &Path, prepared: Prepared, repor
     in_workspace(order, reporter, |workspace| {
         workspace.lay_out(reporter)?;
         workspace.fill_from(root, reporter)?;
-        let apt = open_apt(plan, order, workspace)?;
+        let manager = open_manager(plan, order, workspace)?;
         let Prepared { packages, epoch, described, builds_began } = prepared;
-        let supplies = Supplies { apt, packages, epoch };
+        let supplies = Supplies { manager, packages, epoch };
         let grown = Grown { described, builds_began };
         let made = finish(plan, order, workspace, &supplies, workspace.tree()?, grown, reporter)?;
         release(plan, order, &supplies, vec![made], reporter)
@@ -155,26 +155,26 @@ fn in_workspace<T>(order: &Order, reporter: &Reporter, work: impl FnOnce(&mut Wo
 
 /// What a tree grows from: the package manager, what it resolved, and the image's date.
 struct Supplies {
-    apt: Apt,
+    manager: Box<dyn PackageManager>,
     packages: PackageSet,
     epoch: i64,
 }
 
 impl Supplies {
     fn resolve(plan: &Plan, order: &Order, workspace: &Workspace, reporter: &Reporter) -> Result<Supplies> {
-        let mut apt = open_apt(plan, order, workspace)?;
-        let packages = apt.resolve(reporter)?;
+        let mut manager = open_manager(plan, order, workspace)?;
+        let packages = manager.resolve(reporter)?;
         let epoch = match plan.epoch {
             Epoch::Fixed(epoch) => epoch,
             Epoch::NewestRelease => packages.newest_release,
         };
-        Ok(Supplies { apt, packages, epoch })
+        Ok(Supplies { manager, packages, epoch })
     }
 }
 
-fn open_apt(plan: &Plan, order: &Order, workspace: &Workspace) -> Result<Apt> {
+fn open_manager(plan: &Plan, order: &Order, workspace: &Workspace) -> Result<Box<dyn PackageManager>> {
     let store = PackageStore::open(&order.cache_dir)?;
-    Ok(Apt::open(plan, &order.mirrors, &store, workspace.folder())?.unpacker(order.unpacker))
+    package::open(plan, &order.mirrors, &store, order.unpacker, workspace.folder())
 }
 
 /// Programs in the tree: those of packages, and the description's scripts with the network that they may use.
@@ -203,7 +203,7 @@ fn install(
     supplies: &Supplies,
     reporter: &Reporter,
 ) -> Result<Memory> {
-    let Supplies { apt, packages, epoch } = supplies;
+    let Supplies { manager, packages, epoch } = supplies;
     let stages = Stages::of(plan, order, supplies, workspace, reporter)?;
     let (reached, mut memory) = stages.resume(workspace)?;
     memory.builds_began.extend(&order.build_host.builds_began);
@@ -213,29 +213,29 @@ fn install(
     let tree = workspace.tree()?;
     let (sandbox, scripts) = sandboxes(plan, &tree, *epoch);
     if reached < Point::Bootstrapped {
-        apt.install(packages, Phase::Bootstrap, &tree, &sandbox, reporter)?;
+        manager.install(packages, Phase::Bootstrap, &tree, &sandbox, reporter)?;
         let described = root::extract_bootstrap_archives(plan, &tree, reporter)?;
         memory.described = described.iter().map(|path| path.as_bytes().to_vec()).collect();
         root::run_script(ScriptPhase::PostBootstrap, plan, &tree, &scripts, reporter)?;
         stages.keep(Point::Bootstrapped, &memory, workspace)?;
     }
     if reached < Point::Installed {
-        apt.install(packages, Phase::Image, &tree, &sandbox, reporter)?;
+        manager.install(packages, Phase::Image, &tree, &sandbox, reporter)?;
         stages.keep(Point::Installed, &memory, workspace)?;
     }
-    apt.settle(packages, &tree, reporter)?;
+    manager.settle(packages, &tree, &sandbox, reporter)?;
     Ok(memory)
 }
 
 /// Overlays, accounts and scripts, in KIWI's order: the rest of what `system prepare` does.
 fn configure(plan: &Plan, supplies: &Supplies, tree: &RootTree, memory: Memory, reporter: &Reporter) -> Result<Grown> {
-    let Supplies { apt, packages, epoch } = supplies;
+    let Supplies { manager, packages, epoch } = supplies;
     let (sandbox, scripts) = sandboxes(plan, tree, *epoch);
     let mut described = root::configure(plan, tree, &sandbox, *epoch, reporter)?;
     described.extend(memory.described.iter().map(RootPath::new));
     root::run_script(ScriptPhase::Config, plan, tree, &scripts, reporter)?;
-    apt.uninstall(packages, tree, &sandbox, reporter)?;
-    apt.delete(tree, reporter)?;
+    manager.uninstall(packages, tree, &sandbox, reporter)?;
+    manager.delete(tree, &sandbox, reporter)?;
     Ok(Grown { described: described.into_iter().collect(), builds_began: memory.builds_began })
 }
 
@@ -270,9 +270,9 @@ fn finish(
     grown: Grown,
     reporter: &Reporter,
 ) -> Result<Made> {
-    let Supplies { apt, packages, epoch } = supplies;
+    let Supplies { manager, packages, epoch } = supplies;
     let initrds = KeptInitrds::of(plan, order, workspace, &tree, reporter)?;
-    complete(plan, apt, packages, &tree, *epoch, &|wanted, make| initrds.get(wanted, make), reporter)?;
+    complete(plan, manager.as_ref(), packages, &tree, *epoch, &|wanted, make| initrds.get(wanted, make), reporter)?;
     let Grown { described, builds_began } = grown;
     let asked = Asked { paths: described, passwords: root::passwords(plan), update_stack: plan.update_stack };
     let workspace = Some(workspace.folder().to_path_buf());
@@ -282,7 +282,7 @@ fn finish(
     let artifacts = pack(plan, &scrubbed, standard, order, reporter)?;
     report(order, &plan.image.stem(), scrubbed.tree())?;
     let scrub = ScrubRecord { plan: plan.scrub.clone(), actions: scrubbed.actions().to_vec() };
-    Ok(Made { artifacts, installed: installed(&scrubbed, packages)?, scrub })
+    Ok(Made { artifacts, installed: records(&scrubbed, packages)?, scrub })
 }
 
 /// The manifest and what else describes the files of the release. The outputs have the same packages: those of the
@@ -327,7 +327,7 @@ fn report(order: &Order, stem: &str, tree: &RootTree) -> Result<()> {
 /// The last scripts, boot files, and no package manager where none is wanted.
 fn complete(
     plan: &Plan,
-    apt: &Apt,
+    manager: &dyn PackageManager,
     packages: &PackageSet,
     tree: &RootTree,
     epoch: i64,
@@ -343,7 +343,7 @@ fn complete(
         // The disk is written from this tree, never mounted: what KIWI's script finds in the disk is here already.
         script(ScriptPhase::Disk)?;
     }
-    apt.finish(packages, tree, &sandbox, reporter)?;
+    manager.finish(packages, tree, &sandbox, reporter)?;
     // Nothing of a sandbox outlives its program, so nothing is left that could still write.
     root::remove_surroundings(tree)
 }
@@ -406,22 +406,27 @@ fn pack(
 }
 
 /// What is in the finished image, with what is known of where it came from.
-fn installed(tree: &ScrubbedTree, packages: &PackageSet) -> Result<Vec<PackageRecord>> {
+fn records(tree: &ScrubbedTree, packages: &PackageSet) -> Result<Vec<PackageRecord>> {
     let mut records = Vec::new();
-    for stanza in database::status(tree.tree())?.iter().filter(|stanza| database::is_installed(stanza)) {
-        let [name, version, arch] = ["Package", "Version", "Architecture"].map(|field| stanza.text(field).to_string());
-        let is_origin =
-            |package: &&package::Package| (&package.name, &package.version, &package.arch) == (&name, &version, &arch);
+    for package in installed::read(tree.tree())? {
+        let key = (&package.name, &package.version, &package.arch);
+        let is_origin = |origin: &&package::Package| (&origin.name, &origin.version, &origin.arch) == key;
         let origin = packages.packages.iter().find(is_origin);
-        let copyright = RootPath::new(format!("/usr/share/doc/{name}/copyright"));
-        let copyright = tree.tree().read_if_there(&copyright)?.unwrap_or_default();
+        let licence = match (package.licence(), package.copyright()) {
+            (None, Some(path)) => {
+                let copyright = tree.tree().read_if_there(&path)?.unwrap_or_default();
+                licence::from_copyright(&String::from_utf8_lossy(&copyright))
+            }
+            (licence, _) => licence.map(str::to_string),
+        };
         records.push(PackageRecord {
             sha256: origin.map(|package| package.sha256.clone()),
             source: origin.map(|package| format!("{} {}", package.source, package.source_version)),
-            licence: licence::from_copyright(&String::from_utf8_lossy(&copyright)),
-            name,
-            version,
-            arch,
+            licence,
+            listed: package.line(),
+            name: package.name,
+            version: package.version,
+            arch: package.arch,
         });
     }
     records.sort();

@@ -14,7 +14,7 @@ use super::dependency::{Follow, Graph};
 use super::order::{self, Batch};
 use super::solution;
 use super::unpack;
-use super::{Package, PackageSet};
+use super::{Package, PackageSet, Phase};
 use crate::cache::{UnpackedStore, unpacked};
 use crate::error::{Error, Exit, Result};
 use crate::host::file;
@@ -24,15 +24,6 @@ use crate::host::sandbox::Sandbox;
 use crate::host::untar::{self, Folders, Owners, Policy, Replace};
 use crate::plan::UpdateStack;
 use crate::report::{Reporter, Step};
-
-/// The two halves of an installation; between them `post_bootstrap.sh` runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Essential packages, the bootstrap list, and what they need.
-    Bootstrap,
-    /// The rest.
-    Image,
-}
 
 /// Who unpacks archives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

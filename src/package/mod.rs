@@ -15,8 +15,10 @@ pub mod failure;
 pub mod fetch;
 pub mod host_sources;
 pub mod image_sources;
+pub mod installed;
 pub mod keyring;
 pub mod lists;
+pub mod manager;
 pub mod mirror;
 pub mod order;
 pub mod release_file;
@@ -34,7 +36,8 @@ use serde::{Deserialize, Serialize};
 use crate::bytes::Bytes;
 use crate::plan::Signed;
 pub use apt::Apt;
-pub use dpkg::{Phase, Unpacker};
+pub use dpkg::Unpacker;
+pub use manager::{PackageManager, Phase, open};
 pub use mirror::Mirrors;
 
 /// What was resolved: pinned and verified, in the order in which the manager installs it.

@@ -179,11 +179,11 @@ fn reaches_the_network(plan: &Plan) -> bool {
 }
 
 fn keys(plan: &Plan, order: &Order, supplies: &Supplies) -> Result<Vec<(Point, Key)>> {
-    let bootstrap = supplies.apt.members(&supplies.packages, Phase::Bootstrap);
-    let image = supplies.apt.members(&supplies.packages, Phase::Image);
+    let bootstrap = supplies.manager.members(&supplies.packages, Phase::Bootstrap);
+    let image = supplies.manager.members(&supplies.packages, Phase::Image);
     let mut key = Key::new("bootstrapped", &plan.image.name);
     key.add("ingot itself", &order.tool);
-    supplies.apt.influences().into_iter().for_each(|(name, value)| key.add(name, value));
+    supplies.manager.influences().into_iter().for_each(|(name, value)| key.add(name, value));
     key.add("the image's date", supplies.epoch.to_string());
     add_packages(&mut key, "bootstrap", &bootstrap);
     for archive in &plan.root.bootstrap_archives {

@@ -152,8 +152,8 @@ fn key(plans: &[Plan], order: &Order, supplies: &Supplies) -> Result<Key> {
     key.add("ingot itself", &order.tool);
     key.add("the image's date", supplies.epoch.to_string());
     key.add("reports", format!("{:?}", order.reports));
-    supplies.apt.influences().into_iter().for_each(|(name, value)| key.add(name, value));
-    key.add("where packages come from", supplies.apt.fingerprint());
+    supplies.manager.influences().into_iter().for_each(|(name, value)| key.add(name, value));
+    key.add("where packages come from", supplies.manager.fingerprint());
     for (number, package) in supplies.packages.packages.iter().enumerate() {
         let text = format!("{number} {} {}", package.version, package.sha256);
         key.add(format!("package {}:{}", package.name, package.arch), text);

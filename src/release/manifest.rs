@@ -73,6 +73,9 @@ pub struct PackageRecord {
     pub source: Option<String>,
     /// Licences, where the package says it in machine-readable form.
     pub licence: Option<String>,
+    /// Its line in `STEM.packages`.
+    #[serde(skip)]
+    pub listed: String,
 }
 
 /// What the scrub of one output was asked for, and did.
@@ -139,12 +142,8 @@ impl Manifest {
         let json = serde_json::to_vec_pretty(self)
             .map_err(|error| Error::cannot(Exit::Bug, "write manifest.json").because(error))?;
         file::write(&folder.join("manifest.json"), &[json, b"\n".to_vec()].concat())?;
-        // KIWI's lines for Debian packages: name|epoch|version|release|arch|disturl|license.
-        let lines = self
-            .packages
-            .iter()
-            .map(|package| format!("{}|None|{}|None|{}|None|None\n", package.name, package.version, package.arch));
-        file::write(&folder.join(format!("{stem}.packages")), lines.collect::<String>().as_bytes())?;
+        let lines: String = self.packages.iter().map(|package| package.listed.as_str()).collect();
+        file::write(&folder.join(format!("{stem}.packages")), lines.as_bytes())?;
         for artifact in &self.artifacts {
             let line = format!("{}  {}\n", artifact.sha256, artifact.name);
             file::write(&folder.join(format!("{}.sha256", artifact.name)), line.as_bytes())?;

@@ -1,11 +1,13 @@
 //! Which paths a package owns, as the tree's own package database says.
 //!
-//! In: dpkg's `info/*.list`, `diversions` and, where an image without an update stack keeps only those,
-//! `status.d/*.md5sums` (dpkg(1), dpkg-divert(1)). Out: whether a path is owned. Never asks the host's database.
+//! In: what [`crate::package::installed`] reads, and dpkg's `diversions` (dpkg-divert(1)). Out: whether a path is
+//! owned. Never asks the host's database.
 
 use std::collections::BTreeSet;
 
 use crate::error::Result;
+use crate::package::installed::owned_paths;
+pub use crate::package::installed::{DIVERSIONS, is_file_list};
 use crate::root::{RootPath, RootTree};
 use crate::scrub::listing::Listing;
 
@@ -31,14 +33,7 @@ impl Owned {
 
     /// Adds the paths of one file list; `path` tells which kind of list it is.
     pub fn add_list(&mut self, path: &RootPath, content: &[u8], listing: &Listing) {
-        let md5sums = path.name().ends_with(b".md5sums");
-        for line in content.split(|byte| *byte == b'\n') {
-            // A .md5sums line is 32 digits, two spaces, the path without its leading slash.
-            let name = if md5sums { line.get(34..).unwrap_or_default() } else { line };
-            if !name.is_empty() && name != b"/." {
-                self.paths.insert(listing.real(&RootPath::new(name)));
-            }
-        }
+        self.paths.extend(owned_paths(path, content).iter().map(|owned| listing.real(owned)));
     }
 
     /// Where a file was diverted to is owned, too: three lines each, from, to, by whom.
@@ -59,19 +54,6 @@ impl Owned {
     /// Whether nothing is known of any package.
     pub fn is_empty(&self) -> bool {
         self.paths.is_empty()
-    }
-}
-
-/// dpkg's list of diversions.
-pub const DIVERSIONS: &str = "/var/lib/dpkg/diversions";
-
-/// Whether a path is a package's list of files.
-pub fn is_file_list(path: &RootPath) -> bool {
-    let name = path.name();
-    match path.parent().as_bytes() {
-        b"/var/lib/dpkg/info" => name.ends_with(b".list") || name.ends_with(b".md5sums"),
-        b"/var/lib/dpkg/status.d" => name.ends_with(b".md5sums"),
-        _ => false,
     }
 }
 
