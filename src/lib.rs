@@ -15,6 +15,7 @@
 //!
 //! audit        a packed artifact   -> what a golden image must not carry
 //! boot         a disk              -> what its serial console says in QEMU
+//! catalog      publications        -> what is where, and which of it is current
 //! ```
 //!
 //! Each stage takes a typed value and returns the next one. `disk` and `container` take nothing but a
@@ -39,6 +40,7 @@ pub mod audit;
 pub mod boot;
 pub mod bytes;
 pub mod cache;
+pub mod catalog;
 pub mod cli;
 pub mod container;
 pub mod description;

@@ -30,6 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("format", &["bytes", "error", "parallel", "pieces", "report", "host", "plan", "disk", "release"]),
     ("audit", &["bytes", "error", "report", "host", "plan", "root", "scrub", "disk", "container", "format"]),
     ("boot", &["bytes", "error", "report", "host"]),
+    ("catalog", &["error", "report", "host"]),
     (
         "pipeline",
         &[
@@ -72,6 +73,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "format",
             "audit",
             "boot",
+            "catalog",
             "pipeline",
         ],
     ),

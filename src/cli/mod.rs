@@ -6,6 +6,7 @@ pub mod audit;
 pub mod boot;
 pub mod build;
 pub mod cache;
+pub mod catalog;
 pub mod check;
 pub mod convert;
 pub mod differences;
@@ -50,13 +51,16 @@ Look at a description
 
 Build
   build       Cast the image into a folder that appears whole or not at all
-
   kiwi        Do what KIWI's command line says
   convert     Write a disk image in another format
 
 Check the result
   boot        Start a disk in QEMU and wait for a text on its console
   audit       Read an artifact back and report what a golden image must not carry
+
+Ship it
+  catalog     Show what was published where, and say which of it is current
+  id          Print the id of the current image in a cloud
 
 Housekeeping
   cache       Look after packages and stages of builds that are kept
@@ -115,6 +119,16 @@ pub enum Command {
         after_help = "Examples:\n  ingot convert disk.raw disk.qcow2\n  ingot convert old.qcow2 new.qcow2 --option compression_type=zstd"
     )]
     Convert(convert::ConvertArguments),
+    /// Show what was published where, and say which of it is tested, current or deprecated
+    #[command(
+        after_help = "Examples:\n  ingot catalog list --cloud aws\n  ingot catalog promote ami-0123456789abcdef0 --to current"
+    )]
+    Catalog(catalog::CatalogArguments),
+    /// Print the id of the current image in a cloud, alone, for scripts and Terraform
+    #[command(
+        after_help = "Examples:\n  ingot id debian-minimal --cloud aws --region eu-central-1\n  ingot id debian-minimal --cloud gce --json"
+    )]
+    Id(catalog::IdArguments),
     /// Look after the cache of packages and of stages of builds
     #[command(after_help = "Examples:\n  ingot cache list\n  ingot cache gc --limit 5G")]
     Cache(cache::CacheArguments),
@@ -421,6 +435,8 @@ pub fn run(line: CommandLine) -> u8 {
         Command::Build(arguments) => build::run(*arguments, colour()),
         Command::Kiwi { arguments } => return kiwi::run(&arguments, colour()),
         Command::Cache(arguments) => cache::run(arguments),
+        Command::Catalog(arguments) => catalog::run(arguments),
+        Command::Id(arguments) => catalog::id(&arguments),
         Command::Convert(arguments) => convert::run(&arguments),
         Command::Completions { shell } => manual::completions(shell),
         Command::Manual { folder } => manual::write(&folder),
@@ -459,7 +475,7 @@ mod tests {
             let examples = subcommand.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert_eq!(examples.matches("\n  ").count(), 2, "{} needs two examples", subcommand.get_name());
         }
-        assert!(help.lines().count() <= 36, "{}", help.lines().count());
+        assert!(help.lines().count() <= 40, "{}", help.lines().count());
     }
 
     #[test]

@@ -1,0 +1,318 @@
+//! `ingot catalog` and `ingot id`: what was published where, and which of it is current.
+//!
+//! In: the arguments. Out: a listing, a record, an id alone, or files of JSON. Never asks a cloud.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+
+use crate::catalog::{self, Catalog, Filter, Record, State, export};
+use crate::error::{Error, Exit, Result};
+use crate::host::file;
+
+/// Where the catalog is.
+#[derive(Clone, Debug, Args)]
+pub struct CatalogFile {
+    /// The catalog; default: ingot/catalog.sqlite in $XDG_STATE_HOME, else in ~/.local/state
+    #[arg(long, value_name = "FILE", env = "INGOT_CATALOG")]
+    pub catalog: Option<PathBuf>,
+    /// For the catalog.
+    #[arg(long, env = "XDG_STATE_HOME", hide = true)]
+    pub state_home: Option<PathBuf>,
+    /// For ~/.local/state.
+    #[arg(long, env = "HOME", hide = true)]
+    pub home: Option<PathBuf>,
+}
+
+impl CatalogFile {
+    /// The file that was meant.
+    pub fn path(&self) -> Result<PathBuf> {
+        if let Some(path) = &self.catalog {
+            return file::absolute(path);
+        }
+        let home = self.home.clone().unwrap_or_else(|| "/".into());
+        // A relative path there is to be ignored (XDG base directory specification).
+        let state = self.state_home.clone().filter(|path| path.is_absolute());
+        Ok(state.unwrap_or_else(|| home.join(".local/state")).join("ingot/catalog.sqlite"))
+    }
+}
+
+/// Which publications are meant.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Meant {
+    /// Only in this cloud
+    #[arg(long, value_enum)]
+    pub cloud: Option<CloudName>,
+    /// Only in this region
+    #[arg(long)]
+    pub region: Option<String>,
+    /// Only of this architecture
+    #[arg(long)]
+    pub arch: Option<String>,
+    /// Only of this version of the image
+    #[arg(long = "version", value_name = "VERSION")]
+    pub version: Option<String>,
+}
+
+/// A cloud's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CloudName {
+    /// Amazon EC2
+    Aws,
+    /// Microsoft Azure
+    Azure,
+    /// Google Compute Engine
+    Gce,
+    /// OpenStack
+    Openstack,
+    /// A container registry
+    Registry,
+}
+
+impl CloudName {
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_string()).unwrap_or_default()
+    }
+}
+
+/// `--state`, `--to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StateName {
+    /// Published, and no more known of it
+    Candidate,
+    /// Somebody saw it work
+    Tested,
+    /// What `ingot id` answers
+    Current,
+    /// Not to be used any more
+    Deprecated,
+}
+
+impl StateName {
+    fn state(self) -> State {
+        match self {
+            StateName::Candidate => State::Candidate,
+            StateName::Tested => State::Tested,
+            StateName::Current => State::Current,
+            StateName::Deprecated => State::Deprecated,
+        }
+    }
+}
+
+impl Meant {
+    fn filter(&self, name: Option<&str>, id: Option<&str>) -> Filter {
+        Filter {
+            name: name.map(Into::into),
+            id: id.map(Into::into),
+            arch: self.arch.clone(),
+            cloud: self.cloud.map(CloudName::name),
+            region: self.region.clone(),
+            version: self.version.clone(),
+            state: None,
+        }
+    }
+}
+
+/// `ingot catalog`.
+#[derive(Debug, Args)]
+pub struct CatalogArguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: CatalogCommand,
+}
+
+/// What can be done with the catalog. A publication is named by its id in the cloud, by its number in the catalog, or
+/// by the first 8 digits or more of its artifact's SHA-256.
+#[derive(Debug, Subcommand)]
+pub enum CatalogCommand {
+    /// List publications, oldest first
+    List {
+        /// The image's name; all where it is missing
+        name: Option<String>,
+        /// Which ones.
+        #[command(flatten)]
+        meant: Meant,
+        /// Only in this state
+        #[arg(long, value_enum)]
+        state: Option<StateName>,
+        /// Print everything as JSON
+        #[arg(long)]
+        json: bool,
+        /// Where it is.
+        #[command(flatten)]
+        catalog: CatalogFile,
+    },
+    /// Print everything that is known of one publication as JSON
+    Show {
+        /// An id, a number, or the beginning of an artifact's SHA-256
+        id: String,
+        /// Which one.
+        #[command(flatten)]
+        meant: Meant,
+        /// Where it is.
+        #[command(flatten)]
+        catalog: CatalogFile,
+    },
+    /// Make a candidate tested, and what is tested current; what was current is deprecated and replaced by it
+    Promote {
+        /// An id, a number, or the beginning of an artifact's SHA-256
+        id: String,
+        /// Which one.
+        #[command(flatten)]
+        meant: Meant,
+        /// This state instead of the next one
+        #[arg(long, value_enum)]
+        to: Option<StateName>,
+        /// Where it is.
+        #[command(flatten)]
+        catalog: CatalogFile,
+    },
+    /// Say that a publication is not to be used any more; the cloud keeps it
+    Deprecate {
+        /// An id, a number, or the beginning of an artifact's SHA-256
+        id: String,
+        /// Which ones.
+        #[command(flatten)]
+        meant: Meant,
+        /// The id of what replaces it
+        #[arg(long, value_name = "ID")]
+        replaced_by: Option<String>,
+        /// Where it is.
+        #[command(flatten)]
+        catalog: CatalogFile,
+    },
+    /// Write a JSON file for each image into a folder, or print one
+    Export {
+        /// The folder; what it holds under the same names is replaced
+        #[arg(required_unless_present = "image")]
+        folder: Option<PathBuf>,
+        /// Print this image's file instead
+        #[arg(long, value_name = "NAME", conflicts_with = "folder")]
+        image: Option<String>,
+        /// Where it is.
+        #[command(flatten)]
+        catalog: CatalogFile,
+    },
+}
+
+/// `ingot id`.
+#[derive(Debug, Args)]
+pub struct IdArguments {
+    /// The image's name
+    pub name: String,
+    /// Which one.
+    #[command(flatten)]
+    pub meant: Meant,
+    /// Print {"id": ...} instead, as Terraform's external data source wants it
+    #[arg(long)]
+    pub json: bool,
+    /// Where it is.
+    #[command(flatten)]
+    pub catalog: CatalogFile,
+}
+
+/// Carries it out.
+pub fn run(arguments: CatalogArguments) -> Result<u8> {
+    match arguments.command {
+        CatalogCommand::List { name, meant, state, json, catalog } => {
+            let mut filter = meant.filter(name.as_deref(), None);
+            filter.state = state.map(StateName::state);
+            list(&Catalog::open(&catalog.path()?)?.list(&filter)?, json)
+        }
+        CatalogCommand::Show { id, meant, catalog } => {
+            let records = Catalog::open(&catalog.path()?)?.list(&meant.filter(None, Some(&id)))?;
+            println!("{:#}", json!(catalog::only(records, &format!("show {id}"))?));
+            Ok(0)
+        }
+        CatalogCommand::Promote { id, meant, to, catalog } => {
+            let filter = meant.filter(None, Some(&id));
+            said(&Catalog::open(&catalog.path()?)?.promote(&filter, to.map(StateName::state))?)
+        }
+        CatalogCommand::Deprecate { id, meant, replaced_by, catalog } => {
+            let filter = meant.filter(None, Some(&id));
+            let records = Catalog::open(&catalog.path()?)?.deprecate(&filter, replaced_by.as_deref())?;
+            records.iter().try_fold(0, |_, record| said(record))
+        }
+        CatalogCommand::Export { folder, image, catalog } => {
+            let images = export::images(&Catalog::open(&catalog.path()?)?.list(&Filter::default())?);
+            match (folder, image) {
+                (Some(folder), _) => {
+                    file::create_folders(&folder)?;
+                    for (name, value) in images {
+                        write(&folder, &name, &format!("{value:#}\n"))?;
+                    }
+                }
+                (None, image) => {
+                    let image = image.unwrap_or_default();
+                    let value = images.get(&image).ok_or_else(|| none(&format!("export {image}")))?;
+                    println!("{value:#}");
+                }
+            }
+            Ok(0)
+        }
+    }
+}
+
+/// Prints the current id alone; 66 where there is none.
+pub fn id(arguments: &IdArguments) -> Result<u8> {
+    let mut filter = arguments.meant.filter(Some(&arguments.name), None);
+    filter.state = Some(State::Current);
+    let what = format!("tell the id of {}", arguments.name);
+    let records = Catalog::open(&arguments.catalog.path()?)?.list(&filter)?;
+    if records.is_empty() {
+        return Err(Error::cannot(Exit::InputMissing, what)
+            .because("no publication of it is current there")
+            .hint("`ingot catalog list` shows what there is, `ingot catalog promote` makes it current"));
+    }
+    let record = catalog::only(records, &what)?;
+    if arguments.json {
+        println!("{}", json!({"id": record.publication.id}));
+    } else {
+        println!("{}", record.publication.id);
+    }
+    Ok(0)
+}
+
+fn none(what: &str) -> Error {
+    Error::cannot(Exit::InputMissing, what).because("the catalog has no such publication")
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> Result<()> {
+    if name.contains('/') || name.starts_with('.') {
+        return Err(Error::cannot(Exit::Bug, format!("write a file for {name}")).because("it is no file's name"));
+    }
+    let path = folder.join(format!("{name}.json"));
+    file::write_atomically(&path, text.as_bytes())?;
+    println!("{}", path.display());
+    Ok(())
+}
+
+fn said(record: &Record) -> Result<u8> {
+    println!("{} {}", record.publication.id, record.state);
+    Ok(0)
+}
+
+fn list(records: &[Record], as_json: bool) -> Result<u8> {
+    if as_json {
+        println!("{:#}", json!(records));
+        return Ok(0);
+    }
+    for record in records {
+        let publication = &record.publication;
+        let replaced = record.replaced_by.as_ref().map(|by| format!("  replaced by {by}")).unwrap_or_default();
+        println!(
+            "{:>4}  {:10}  {}  {} {} {}  {} {}  {}{replaced}",
+            record.number,
+            record.state,
+            export::rfc_3339(publication.published),
+            publication.name,
+            publication.version,
+            publication.arch,
+            publication.cloud,
+            publication.region,
+            publication.id
+        );
+    }
+    Ok(0)
+}
