@@ -16,6 +16,7 @@ mod namespace;
 mod oracle;
 mod planted;
 mod reproducible;
+mod rpm_world;
 mod sandbox;
 mod script;
 mod stages;

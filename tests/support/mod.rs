@@ -17,6 +17,7 @@ pub mod image;
 pub mod leaks;
 pub mod packages;
 pub mod plan;
+pub mod rpm;
 pub mod server;
 pub mod world;
 
