@@ -14,6 +14,7 @@ mod kill;
 mod names;
 mod namespace;
 mod oracle;
+mod pacman_world;
 mod planted;
 mod reproducible;
 mod rpm_world;

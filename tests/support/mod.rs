@@ -16,6 +16,7 @@ pub mod farm;
 pub mod image;
 pub mod leaks;
 pub mod packages;
+pub mod pacman;
 pub mod plan;
 pub mod rpm;
 pub mod server;
