@@ -23,7 +23,7 @@ use crate::report::Step;
 
 /// How many downloads run at the same time.
 const LANES: usize = 4;
-/// One start of a download program takes at most so many archives ...
+/// One start of a download program takes at most so many archives, and fewer where a lane would have nothing to do ...
 const BATCH: usize = 12;
 /// ... and, more than one only up to so many bytes.
 const BATCH_SIZE: Bytes = Bytes::mib(8);
@@ -91,10 +91,11 @@ pub fn fetch(
 
 /// Each batch stays sorted by digest: everybody locks in the same order, so nobody waits for ever.
 fn batches<'a>(wanted: &[&'a Chosen]) -> Vec<Vec<&'a Chosen>> {
+    let most = wanted.len().div_ceil(LANES).min(BATCH);
     let mut batches: Vec<Vec<&Chosen>> = Vec::new();
     let mut room = Bytes::ZERO;
     for archive in wanted {
-        match batches.last_mut().filter(|batch| batch.len() < BATCH && archive.size <= room) {
+        match batches.last_mut().filter(|batch| batch.len() < most && archive.size <= room) {
             Some(batch) => {
                 room = room - archive.size;
                 batch.push(archive);
@@ -188,7 +189,10 @@ mod tests {
             [1 << 30, 5 << 20, 2 << 20, 3 << 20].into_iter().chain(1..30).map(archive).collect();
         let wanted: Vec<&Chosen> = archives.iter().collect();
         let batches = batches(&wanted);
-        assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [1, 2, 12, 12, 6]);
+        assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [1, 2, 9, 9, 9, 3]);
         assert_eq!(batches.concat(), wanted);
+        // A few archives are shared out among all lanes.
+        assert_eq!(super::batches(&wanted[4..13]).iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 3]);
+        assert_eq!(super::batches(&wanted[4..6]).iter().map(Vec::len).collect::<Vec<_>>(), [1, 1]);
     }
 }

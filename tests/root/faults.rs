@@ -389,10 +389,13 @@ fn builds_side_by_side_share_a_cache_and_agree() {
     let _turn = alone();
     let bench = Bench::new();
     let description = bench.container();
-    let mut children: Vec<_> = (0..4).map(|n| bench.build_into(&description, &format!("out{n}")).spawn()).collect();
+    let mut children: Vec<_> = (0..8).map(|n| bench.build_into(&description, &format!("out{n}")).spawn()).collect();
     assert!(children.iter_mut().all(|child| child.wait().unwrap().success()));
-    let all: std::collections::BTreeSet<_> = (0..4).map(|n| digests(&bench.path(&format!("out{n}")))).collect();
+    let all: std::collections::BTreeSet<_> = (0..8).map(|n| digests(&bench.path(&format!("out{n}")))).collect();
     assert_eq!(all.len(), 1);
+    let packages = bench.mirror.asked(".deb");
+    let once: std::collections::BTreeSet<_> = packages.iter().map(|asked| &asked.path).collect();
+    assert_eq!(packages.len(), once.len(), "a package was fetched twice: {packages:?}");
 }
 
 #[test]

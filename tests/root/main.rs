@@ -6,6 +6,7 @@ mod support;
 
 mod artifacts;
 mod disk;
+mod downloads;
 mod farm;
 mod faults;
 mod grow;

@@ -1,14 +1,16 @@
 //! A small HTTP server on loopback that serves one folder and misbehaves by script.
 //!
-//! In: a folder and a list of faults. Out: a URL. One connection, one answer. Never listens anywhere but on 127.0.0.1.
+//! In: a folder and a list of faults. Out: a URL. One connection, one answer. It says when a file was changed, answers
+//! `If-Modified-Since` and `Range`, and keeps what was asked. Never listens anywhere but on 127.0.0.1.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// How an answer goes wrong.
 #[derive(Clone, Debug)]
@@ -35,10 +37,25 @@ struct Rule {
     times: usize,
 }
 
+/// What was asked, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The path, as it was asked for.
+    pub path: String,
+    /// The first byte that is wanted (`Range: bytes=N-`).
+    pub from: Option<u64>,
+    /// Whether the client has the file already and asks for a newer one only.
+    pub revalidates: bool,
+    /// The status of the answer.
+    pub status: u16,
+}
+
 struct Shared {
     folder: PathBuf,
     rules: Mutex<Vec<Rule>>,
-    requests: Mutex<Vec<String>>,
+    requests: Mutex<Vec<Request>>,
+    /// How many answers are under way, and the largest number of them so far.
+    busy: Mutex<(usize, usize)>,
     /// The value that `Authorization` must have, in every request.
     password: Mutex<Option<String>>,
     stopping: AtomicBool,
@@ -59,6 +76,7 @@ impl Server {
             folder: folder.into(),
             rules: Mutex::default(),
             requests: Mutex::default(),
+            busy: Mutex::default(),
             password: Mutex::default(),
             stopping: AtomicBool::new(false),
         });
@@ -70,7 +88,7 @@ impl Server {
                 }
                 let shared = accepting.clone();
                 // A client that goes away is its own business.
-                std::thread::spawn(move || stream.map(|stream| answer(&shared, stream)));
+                std::thread::spawn(move || stream.map(|stream| count(&shared, stream)));
             }
         });
         Server { shared, port }
@@ -100,7 +118,18 @@ impl Server {
 
     /// Paths of all requests so far.
     pub fn requests(&self) -> Vec<String> {
-        self.shared.requests.lock().unwrap().clone()
+        self.asked("").into_iter().map(|request| request.path).collect()
+    }
+
+    /// All requests so far whose path contains `part`.
+    pub fn asked(&self, part: &str) -> Vec<Request> {
+        let requests = self.shared.requests.lock().unwrap();
+        requests.iter().filter(|request| request.path.contains(part)).cloned().collect()
+    }
+
+    /// How many answers were under way at the same time, at most.
+    pub fn most_at_a_time(&self) -> usize {
+        self.shared.busy.lock().unwrap().1
     }
 }
 
@@ -112,23 +141,45 @@ impl Drop for Server {
     }
 }
 
+fn count(shared: &Shared, stream: TcpStream) -> std::io::Result<()> {
+    let begin = |(now, most): &mut (usize, usize)| {
+        *now += 1;
+        *most = (*now).max(*most);
+    };
+    begin(&mut shared.busy.lock().unwrap());
+    let answered = answer(shared, stream);
+    shared.busy.lock().unwrap().0 -= 1;
+    answered
+}
+
+/// When a file was changed, as HTTP writes it (RFC 9110, 5.6.7).
+fn changed(path: &Path) -> Option<String> {
+    let seconds = fs::metadata(path).ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_secs() as i64;
+    let mut date = Command::new("date");
+    date.args(["-u", "-d", &format!("@{seconds}"), "+%a, %d %b %Y %H:%M:%S GMT"]).env("LC_ALL", "C");
+    String::from_utf8(date.output().ok()?.stdout).ok().map(|text| text.trim().to_string())
+}
+
 fn answer(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let path = line.split_whitespace().nth(1).unwrap_or("/").to_string();
-    let mut authorization = None;
+    let (mut authorization, mut since, mut from) = (None, None, None);
     loop {
         let mut header = String::new();
         if reader.read_line(&mut header)? == 0 || header.trim().is_empty() {
             break;
         }
-        if let Some((_, value)) = header.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("authorization"))
-        {
-            authorization = Some(value.trim().to_string());
+        let Some((name, value)) = header.split_once(':') else { continue };
+        let value = value.trim().to_string();
+        match name.to_ascii_lowercase().as_str() {
+            "authorization" => authorization = Some(value),
+            "if-modified-since" => since = Some(value),
+            "range" => from = value.strip_prefix("bytes=").and_then(|range| range.strip_suffix('-')?.parse().ok()),
+            _ => {}
         }
     }
-    shared.requests.lock().unwrap().push(path.clone());
     let fault = {
         let mut rules = shared.rules.lock().unwrap();
         rules.iter_mut().find(|rule| rule.times > 0 && path.contains(&rule.part)).map(|rule| {
@@ -137,29 +188,43 @@ fn answer(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
         })
     };
     let wanted = path.trim_start_matches('/').replace("%2b", "+").replace("%7e", "~").replace("%3a", ":");
-    let found =
-        if wanted.split('/').any(|part| part == "..") { None } else { fs::read(shared.folder.join(wanted)).ok() };
+    let file = shared.folder.join(&wanted);
+    let found = if wanted.split('/').any(|part| part == "..") { None } else { fs::read(&file).ok() };
+    let changed = found.as_ref().and_then(|_| changed(&file));
     let demanded = shared.password.lock().unwrap().clone();
     let (status, body) = match (&fault, found) {
         _ if demanded.is_some() && demanded != authorization => (401, b"who are you?\n".to_vec()),
         (Some(Fault::Status(status)), _) => (*status, b"<html>go away</html>\n".to_vec()),
         (Some(Fault::Bytes(bytes)), _) => (200, bytes.clone()),
         (Some(Fault::Redirect(_)), _) => (302, Vec::new()),
-        (_, Some(body)) => (200, body),
+        (_, Some(_)) if since.is_some() && since == changed => (304, Vec::new()),
+        (_, Some(body)) => match from.filter(|from| *from < body.len() as u64) {
+            Some(from) => (206, body[from as usize..].to_vec()),
+            None => (200, body),
+        },
         (_, None) => (404, b"not here\n".to_vec()),
     };
+    let request = Request { path, from, revalidates: since.is_some(), status };
+    shared.requests.lock().unwrap().push(request);
     if matches!(fault, Some(Fault::Hang)) {
         while !shared.stopping.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(100));
         }
         return Ok(());
     }
-    let location = match &fault {
+    let mut more = match &fault {
         Some(Fault::Redirect(url)) => format!("Location: {url}\r\n"),
         _ => String::new(),
     };
     let length = body.len();
-    let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n{location}Connection: close\r\n\r\n");
+    if let Some(changed) = changed.filter(|_| matches!(status, 200 | 206 | 304)) {
+        more.push_str(&format!("Last-Modified: {changed}\r\nAccept-Ranges: bytes\r\n"));
+    }
+    if let (206, Some(from)) = (status, from) {
+        let whole = from + length as u64;
+        more.push_str(&format!("Content-Range: bytes {from}-{}/{whole}\r\n", whole - 1));
+    }
+    let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n{more}Connection: close\r\n\r\n");
     stream.write_all(head.as_bytes())?;
     match fault {
         Some(Fault::Reset(after)) => {
@@ -177,8 +242,8 @@ fn answer(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
                 if shared.stopping.load(Ordering::SeqCst) {
                     break;
                 }
-                stream.write_all(piece)?;
                 std::thread::sleep(Duration::from_millis(100));
+                stream.write_all(piece)?;
             }
         }
         _ => {

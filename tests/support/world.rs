@@ -63,7 +63,15 @@ impl World {
 
     /// Signs the repository in `folder` again, with the date given, after its indexes were made anew.
     pub fn sign(&self, folder: &Path, date: i64) {
+        self.sign_with(folder, date, "");
+    }
+
+    /// The same, with more lines in its Release file.
+    pub fn sign_with(&self, folder: &Path, date: i64, lines: &str) {
         index(folder, date);
+        let release = folder.join("dists").join(SUITE).join("Release");
+        let text = fs::read_to_string(&release).unwrap();
+        fs::write(release, text.replacen("Components:", &format!("{lines}Components:"), 1)).unwrap();
         sign(&self.folder.join("gnupg"), folder);
     }
 
