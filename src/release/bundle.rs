@@ -14,6 +14,7 @@ use super::kiwi_result::{KiwiResult, Naming};
 use super::{hash, xz};
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host::file;
+use crate::host::program::Program;
 use crate::report::Reporter;
 
 /// What to call the files, and whether to pack them.
@@ -25,6 +26,19 @@ pub struct BundleOrder {
     pub pattern: Option<String>,
     /// Whether raw disks are packed.
     pub compression: Compression,
+    /// `--zsync-source`: where the bundle will be downloaded from.
+    pub zsync_source: Option<String>,
+}
+
+impl BundleOrder {
+    /// What every name of the bundle begins with.
+    pub fn stem(&self, naming: &Naming) -> Result<String> {
+        check_id(&self.id)?;
+        match self.pattern.as_ref().or(naming.pattern.as_ref()) {
+            Some(pattern) => expand(pattern, naming, &self.id),
+            None => Ok(format!("{}.{}-{}-{}", naming.name, naming.arch, naming.version, self.id)),
+        }
+    }
 }
 
 /// Whether files that may be packed are.
@@ -39,13 +53,8 @@ pub enum Compression {
 /// Writes the bundle of the result in `target` into `folder`; returns the files, sorted.
 pub fn write(target: &Path, folder: &Path, order: &BundleOrder, reporter: &Reporter) -> Result<Vec<PathBuf>> {
     let result = KiwiResult::read(target)?;
-    check_id(&order.id)?;
     let naming = &result.bundle_format;
-    let pattern = order.pattern.as_ref().or(naming.pattern.as_ref());
-    let stem = match pattern {
-        Some(pattern) => expand(pattern, naming, &order.id)?,
-        None => format!("{}.{}-{}-{}", naming.name, naming.arch, naming.version, order.id),
-    };
+    let stem = order.stem(naming)?;
     file::create_folders(folder)?;
     let mut written = Vec::new();
     for listed in result.files.values().filter(|listed| listed.use_for_bundle) {
@@ -68,10 +77,28 @@ pub fn write(target: &Path, folder: &Path, order: &BundleOrder, reporter: &Repor
             let path = folder.join(format!("{shipped}.sha256"));
             file::write_atomically(&path, format!("{sha256}  {shipped}\n").as_bytes())?;
             written.push(path);
+            if let Some(source) = &order.zsync_source {
+                written.push(zsync(folder, &shipped, source, reporter)?);
+            }
         }
     }
     written.sort();
     Ok(written)
+}
+
+/// `NAME.zsync`: what a client needs to fetch only what differs from an older file (zsyncmake(1)). 69 where the host
+/// has no zsyncmake.
+fn zsync(folder: &Path, name: &str, source: &str, reporter: &Reporter) -> Result<PathBuf> {
+    let folder = file::canonical(folder)?;
+    let (path, hidden) = (folder.join(format!("{name}.zsync")), folder.join(format!(".{name}.zsync")));
+    let url = format!("{}/{name}", source.trim_end_matches('/'));
+    let program = Program::new("zsyncmake").args(["-e", "-u", &url, "-f", name, "-o"]).arg(&hidden);
+    program.arg(folder.join(name)).in_folder(&folder).run(reporter).map_err(|error| match error.exit() {
+        Exit::HostLacks => error.hint("install zsync, or leave --zsync-source out"),
+        _ => error,
+    })?;
+    file::rename(&hidden, &path)?;
+    Ok(path)
 }
 
 fn copy(source: &Path, to: &Path, step: &crate::report::Step) -> Result<String> {
@@ -199,7 +226,8 @@ mod tests {
         let artifacts = [("tiny.x86_64-1.2.3.raw".to_string(), "raw".to_string())];
         let beside = ["tiny.x86_64-1.2.3.packages".to_string(), "manifest.json".to_string()];
         KiwiResult::new(&target, artifacts, beside, naming()).write(&target).unwrap();
-        let mut order = BundleOrder { id: "Build1.1".into(), pattern: None, compression: Compression::Xz };
+        let mut order =
+            BundleOrder { id: "Build1.1".into(), pattern: None, compression: Compression::Xz, zsync_source: None };
         let listing = |folder: &Path| {
             let names = file::names(folder).unwrap().into_iter();
             names

@@ -5,6 +5,7 @@
 
 pub mod artifact;
 pub mod bundle;
+pub mod bundle_rpm;
 pub mod changes;
 pub mod hash;
 pub mod kiwi_result;

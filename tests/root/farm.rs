@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::support::farm::{BUILD, Worker, index};
-use crate::support::image::{Bench, Ingot, result};
+use crate::support::image::{Bench, Ingot, digests, result};
 use crate::support::world::{SUITE, World, sha256};
-use crate::support::{alone, need, scratch};
+use crate::support::{alone, need, scratch, together};
 
 const REPOSITORY: &str = "Tiny:World/standard";
 
@@ -191,16 +192,11 @@ fn prepare_and_create_make_what_build_makes_and_a_bundle_is_the_same_twice() {
 fn what_is_not_done_of_kiwis_commands_is_refused_by_name() {
     let scratch = scratch();
     sources(&scratch.path().join("in"), "");
-    let rows: [(&[&str], i32, &str); 7] = [
+    let rows: [(&[&str], i32, &str); 6] = [
         (&["system", "boxbuild", "--box", "leap", "--", "--description", "in"], 64, "system boxbuild"),
         (&["system", "stash", "--root", "x"], 64, "system stash"),
         (&["system", "stackbuild", "--stash", "x"], 64, "system stackbuild"),
-        (
-            &["result", "bundle", "--target-dir", "x", "--id", "1", "--bundle-dir", "b", "--package-as-rpm"],
-            64,
-            "--package-as-rpm",
-        ),
-        (&["image", "info", "--description", "in", "--resolve-package-list"], 64, "--resolve-package-list"),
+        (&["result", "bundle", "--target-dir", "x", "--id", "1", "--bundle-dir", "b"], 66, "kiwi.result.json"),
         (&["system", "build", "--description", "in", "--target-dir", "o", "--ca-cert", "x"], 65, "--ca-cert"),
         (&["system", "nonsense"], 64, "nonsense"),
     ];
@@ -209,6 +205,86 @@ fn what_is_not_done_of_kiwis_commands_is_refused_by_name() {
         let last = answer.stdout.lines().last().unwrap_or_default().to_string();
         assert!(last.starts_with("INGOT-RESULT: ") && last.contains(named), "{arguments:?}: {last}");
     }
+}
+
+#[test]
+fn a_bundle_is_one_package_or_has_zsync_files_and_is_the_same_twice() {
+    need!(root);
+    need!("rpmbuild", "rpm", "zsyncmake");
+    let _turn = alone();
+    let bench = Bench::new();
+    let source = format!("file://{}", bench.world.repository().display());
+    bench.container().edit("mirror://tiny", &source);
+    let kiwi = |arguments: &[&str]| kiwi(&bench.path(""), arguments);
+    let globals = ["system", "build", "--description", "image", "--target-dir", "out"];
+    Ingot::new(["kiwi"])
+        .args(globals)
+        .env("INGOT_CACHE_DIR", bench.path("cache").to_str().unwrap())
+        .env("INGOT_WORK_DIR", bench.path("work").to_str().unwrap())
+        .in_folder(&bench.path(""))
+        .run()
+        .expect(0);
+    let bundle = |folder: &str, more: &[&str]| {
+        let first = ["result", "bundle", "--target-dir", "out", "--id", "7", "--bundle-dir", folder];
+        kiwi(&[&first[..], more].concat()).expect(0);
+        let files = digests(&bench.path(folder));
+        assert!(files.keys().all(|name| !name.starts_with('.')), "{files:?}");
+        files
+    };
+    let zsync = ["--zsync-source", "https://example.org/images/"];
+    let files = bundle("plain", &zsync);
+    let image = "tiny.x86_64-1.2.3-7.docker.tar";
+    let control = fs::read(bench.path("plain").join(format!("{image}.zsync"))).unwrap();
+    let control = String::from_utf8_lossy(&control).into_owned();
+    for line in [format!("Filename: {image}\n"), format!("URL: https://example.org/images/{image}\n")] {
+        assert!(control.contains(&line), "{control}");
+    }
+    let rpm = ["--package-as-rpm"];
+    let package = "tiny.x86_64-1.2.3-7-1.2.3-0.noarch.rpm";
+    let first = bundle("rpm", &rpm);
+    assert_eq!(first.keys().collect::<Vec<_>>(), [package]);
+    assert_eq!(bundle("rpm", &rpm), first, "the package differs");
+    assert_eq!(bundle("other", &rpm), first, "the package differs");
+    let query = ["-qp", "--qf", "[%{FILENAMES} %{FILEDIGESTS} %{FILEUSERNAME}\n]"];
+    let said = Command::new("rpm").args(query).arg(bench.path("rpm").join(package)).output().unwrap();
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let wanted = format!("/var/tmp/tiny.x86_64-1.2.3-7/{image} {} root\n", files[image]);
+    assert!(said.contains(&wanted), "{wanted} is not in\n{said}");
+    assert_eq!(said.lines().count(), 1 + files.keys().filter(|name| !name.ends_with(".zsync")).count(), "{said}");
+}
+
+#[test]
+fn info_lists_what_a_build_installs() {
+    need!(root);
+    let _turn = together();
+    let bench = Bench::new();
+    let source = format!("file://{}", bench.world.repository().display());
+    let description = bench.container().edit("mirror://tiny", &source);
+    let ingot = |arguments: &[&str]| {
+        let ingot = Ingot::new(arguments).env("INGOT_CACHE_DIR", bench.path("cache").to_str().unwrap());
+        ingot.env("INGOT_WORK_DIR", bench.path("work").to_str().unwrap()).in_folder(&bench.path(""))
+    };
+    let info = ["kiwi", "image", "info", "--description", "image", "--resolve-package-list"];
+    let told = ingot(&info).run().expect(0).stdout;
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    bench.build(&description).run().expect(0);
+    let manifest = fs::read(bench.path("out/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let listed = told["resolved-packages"].as_object().unwrap();
+    let packages = manifest["packages"].as_array().unwrap();
+    assert_eq!(listed.len(), packages.len());
+    for package in packages {
+        let one = &listed[package["name"].as_str().unwrap()];
+        assert_eq!((&one["version"], &one["arch"]), (&package["version"], &package["arch"]), "{package}");
+        assert_eq!(one["source"], source.as_str());
+        assert!(one["installsize_bytes"].as_u64().is_some() && one["packagesize_bytes"].as_u64() > Some(0), "{one}");
+    }
+    let status = |name: &str| listed[name]["status"].as_str().unwrap();
+    assert_eq!(status("tiny-app"), "listed_in_kiwi_description");
+    assert_eq!(status("libtiny1"), "added_by_dependency_solver");
+    assert_eq!(fs::read_dir(bench.path("work")).unwrap().count(), 0);
+    description.package("tiny-ap");
+    ingot(&info).run().expect(65);
 }
 
 #[test]

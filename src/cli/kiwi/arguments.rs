@@ -289,10 +289,10 @@ pub struct BundleArguments {
     /// Leave raw disks as they are
     #[arg(long)]
     pub no_compress: bool,
-    /// Refused: no zsync files are made
+    /// Write a zsync file beside each file with a checksum: where the bundle will be downloaded from
     #[arg(long, value_name = "URL")]
     pub zsync_source: Option<String>,
-    /// Refused: no package is made of a bundle
+    /// Make one RPM package of the bundle's files
     #[arg(long)]
     pub package_as_rpm: bool,
 }
@@ -303,7 +303,7 @@ pub struct InfoArguments {
     /// The folder that holds the description
     #[arg(long, value_name = "DIR")]
     pub description: PathBuf,
-    /// Resolve the packages with the repositories as they are now
+    /// List every package that would be installed, with the repositories as they are now
     #[arg(long)]
     pub resolve_package_list: bool,
     /// List the profiles

@@ -127,22 +127,45 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// Where packages are kept between builds.
+    fn shared_cache(&self) -> PathBuf {
+        let globals = self.globals;
+        let named = globals.shared_cache_dir.as_ref().or(globals.cache_dir.as_ref());
+        named.cloned().unwrap_or_else(|| "/var/cache/ingot".into())
+    }
+
+    /// Makes a folder where it is missing, and makes sure that it can be written.
+    fn writable(folder: &Path) -> Result<PathBuf> {
+        file::create_folders(folder)?;
+        let folder = file::canonical(folder)?;
+        file::check_writable(&folder)?;
+        Ok(folder)
+    }
+
+    /// Scratch space.
+    pub fn work_dir(&self) -> Result<PathBuf> {
+        let named = self.globals.temp_dir.as_ref().or(self.globals.work_dir.as_ref());
+        Frame::writable(named.map_or(Path::new("/var/tmp"), PathBuf::as_path))
+    }
+
+    /// The shared cache, made where it is missing.
+    pub fn cache_dir(&self) -> Result<PathBuf> {
+        Frame::writable(&file::absolute(&self.shared_cache())?)
+    }
+
+    /// What `mirror://NAME` means.
+    pub fn mirrors(&self) -> Result<Mirrors> {
+        let config = self.globals.home.as_ref().map(|home| home.join(".config/ingot/mirrors.toml"));
+        Mirrors::load(&[], config.as_deref())
+    }
+
     /// The order for a build.
     pub fn order(&self, plan: &Plan, places: &Places<'_>) -> Result<Order> {
-        let globals = self.globals;
-        let cache_dir = match (places.cache, globals.shared_cache_dir.as_ref().or(globals.cache_dir.as_ref())) {
-            (CacheUse::OwnAndEmpty, _) => places.folder.join(".cache"),
-            (CacheUse::Shared, Some(folder)) => folder.clone(),
-            (CacheUse::Shared, None) => "/var/cache/ingot".into(),
+        let cache_dir = match places.cache {
+            CacheUse::OwnAndEmpty => Frame::writable(&file::absolute(&places.folder.join(".cache"))?)?,
+            CacheUse::Shared => self.cache_dir()?,
         };
-        let cache_dir = file::absolute(&cache_dir)?;
-        file::create_folders(&cache_dir)?;
-        file::check_writable(&cache_dir)?;
-        let work_dir = globals.temp_dir.clone().or(globals.work_dir.clone()).unwrap_or_else(|| "/var/tmp".into());
-        file::create_folders(&work_dir)?;
-        let work_dir = file::canonical(&work_dir)?;
-        file::check_writable(&work_dir)?;
-        let config = globals.home.as_ref().map(|home| home.join(".config/ingot/mirrors.toml"));
+        let work_dir = self.work_dir()?;
         Ok(Order {
             folder: places.folder.to_path_buf(),
             workspace: WorkspaceKind::Loop,
@@ -157,7 +180,7 @@ impl<'a> Frame<'a> {
             published: None,
             explain: Explain::InTheLog,
             tool: hex(&file::digest(Path::new("/proc/self/exe"))?),
-            mirrors: Mirrors::load(&[], config.as_deref())?,
+            mirrors: self.mirrors()?,
             keep_root: places.keep_root.clone(),
             build_host: BuildHost::this_machine(&work_dir, since_1970().as_secs() as i64),
             description: digest_description(&plan.description_file, &plan.description_dir, &plan.inputs())?,

@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::arguments::BundleArguments;
 use super::frame::{Frame, last_line};
-use crate::error::{Error, Exit, Result};
+use crate::error::Result;
 use crate::release::bundle::{self, BundleOrder, Compression};
+use crate::release::bundle_rpm;
 use crate::release::kiwi_result::KiwiResult;
 
 /// Lists.
@@ -26,13 +27,6 @@ pub fn list(target: &Path, frame: &Frame<'_>) -> Result<u8> {
 
 /// Bundles.
 pub fn bundle(arguments: &BundleArguments, frame: &Frame<'_>) -> Result<u8> {
-    let refused = |option: &str, why: &str| Err(Error::cannot(Exit::Usage, format!("use {option}")).because(why));
-    if arguments.package_as_rpm {
-        return refused("--package-as-rpm", "bundles are not packed into packages");
-    }
-    if arguments.zsync_source.is_some() {
-        return refused("--zsync-source", "no zsync files are made");
-    }
     let reporter = frame.reporter()?;
     frame.warnings.iter().for_each(|warning| reporter.warn(warning.clone()));
     let packed = frame.settings.compress_bundle && !arguments.no_compress;
@@ -40,9 +34,14 @@ pub fn bundle(arguments: &BundleArguments, frame: &Frame<'_>) -> Result<u8> {
         id: arguments.id.clone(),
         pattern: arguments.bundle_format.clone(),
         compression: if packed { Compression::Xz } else { Compression::Off },
+        zsync_source: arguments.zsync_source.clone(),
     };
     reporter.say(&format!("Bundle build results from: {}", arguments.target_dir.display()));
     let files = bundle::write(&arguments.target_dir, &arguments.bundle_dir, &order, &reporter)?;
+    let files = match arguments.package_as_rpm {
+        true => vec![bundle_rpm::pack(&arguments.target_dir, &arguments.bundle_dir, &order, &files, &reporter)?],
+        false => files,
+    };
     last_line(&json!({"exit": 0, "bundle": files}));
     Ok(0)
 }
