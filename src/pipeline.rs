@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cache::PackageStore;
 use crate::error::Result;
+use crate::format::Identity;
 use crate::host::sandbox::{Network, Sandbox};
 use crate::package::{self, Mirrors, PackageManager, PackageSet, Phase, Unpacker, installed};
 use crate::plan::{Epoch, FormatChoice, NetworkForScripts, Output, Plan, ScriptPhase};
@@ -367,12 +368,18 @@ fn pack(
     let artifact = match &plan.output {
         Output::Disk(disk) => {
             let raw = disk::write(tree, disk, &folder.join(".disk.raw"), reporter)?;
+            let identity = Identity {
+                seed: plan.seed,
+                epoch: tree.epoch(),
+                name: plan.image.display_name.clone(),
+                folder: plan.description_dir.clone(),
+            };
             let write = |choice: &FormatChoice| {
                 let step = reporter.step("format");
                 let options = choice.options.iter().map(|(key, value)| format!(" {key}={value}"));
                 let what = format!("{}{}", choice.name, options.collect::<String>());
                 let artifact = with_pieces(&what, plan, order, reporter, |pieces| {
-                    format::write(choice, &raw, folder, &stem, pieces, &step)
+                    format::write(choice, &raw, &identity, folder, &stem, pieces, &step)
                 })?;
                 step.finish(&format!("{}, {}", artifact.format, artifact.size));
                 Ok(artifact)

@@ -4,6 +4,7 @@
 //! a reference from an image to another file, never replaces what is there.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,15 +12,17 @@ use clap::Args;
 
 use crate::disk::RawDisk;
 use crate::error::{Error, Exit, OrCannot, Result};
-use crate::format::{self, DiskReader};
+use crate::format::{self, DiskReader, Identity};
 use crate::host::file;
 use crate::host::lock;
 use crate::pieces::Pieces;
-use crate::plan::FormatChoice;
+use crate::plan::{FormatChoice, Seed};
 use crate::report::{Reporter, Verbosity};
 
 /// Prefix of the folder that is worked in, beside the new file.
 const PREFIX: &str = ".ingot-convert-";
+/// A partition table and what stands before it lie in so many bytes.
+const TABLE: u64 = 64 << 10;
 
 /// `ingot convert`.
 #[derive(Debug, Args)]
@@ -36,6 +39,9 @@ pub struct ConvertArguments {
     /// An option of the format, as in `formatoptions` (repeat for several)
     #[arg(short = 'O', long = "option", value_name = "NAME=VALUE", value_parser = parse_option)]
     pub options: Vec<(String, String)>,
+    /// Date of what the format writes beside the disk, in seconds since 1970; 1970 where it is missing
+    #[arg(long, env = "SOURCE_DATE_EPOCH", value_name = "SECONDS", value_parser = super::parse_epoch)]
+    pub source_date_epoch: Option<i64>,
     /// Show errors only
     #[arg(short, long)]
     pub quiet: bool,
@@ -60,7 +66,7 @@ pub fn run(arguments: &ConvertArguments) -> Result<u8> {
     let (folder, _lock) = lock::create_locked(parent, PREFIX)?;
     let verbosity = if arguments.quiet { Verbosity::Quiet } else { Verbosity::Steps };
     let reporter = Reporter::new(verbosity, None, || Duration::ZERO);
-    let done = convert(&arguments.from, &folder, &to, &choice, &reporter).map_err(|error| error.within(what()));
+    let done = convert(arguments, &folder, &to, &choice, &reporter).map_err(|error| error.within(what()));
     let removed = file::remove_tree(&folder);
     done.and(removed)?;
     println!("{}", arguments.to.display());
@@ -77,7 +83,24 @@ fn choice(arguments: &ConvertArguments) -> Result<FormatChoice> {
     Ok(FormatChoice { name, options })
 }
 
-fn convert(from: &Path, folder: &Path, to: &Path, choice: &FormatChoice, reporter: &Reporter) -> Result<()> {
+/// Ids are derived from the disk itself: from its partition table, which has one of its own.
+fn identity(disk: &RawDisk, arguments: &ConvertArguments, to: &Path) -> Result<Identity> {
+    let mut start = Vec::new();
+    let read = file::open(disk.path())?.take(TABLE).read_to_end(&mut start);
+    read.or_cannot(|| format!("read {}", disk.path().display()))?;
+    let stem = to.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let epoch = arguments.source_date_epoch.unwrap_or(0);
+    Ok(Identity { seed: Seed::of_disk(&start), epoch, name: stem, folder: file::absolute(Path::new("."))? })
+}
+
+fn convert(
+    arguments: &ConvertArguments,
+    folder: &Path,
+    to: &Path,
+    choice: &FormatChoice,
+    reporter: &Reporter,
+) -> Result<()> {
+    let from = arguments.from.as_path();
     let raw = folder.join("raw");
     let disk = match format::open(from)? {
         DiskReader::Raw(_) => RawDisk::open(from)?,
@@ -89,7 +112,8 @@ fn convert(from: &Path, folder: &Path, to: &Path, choice: &FormatChoice, reporte
         }
     };
     let step = reporter.step("format");
-    let artifact = format::write(choice, &disk, folder, "new", &mut Pieces::ignored(), &step)?;
+    let identity = identity(&disk, arguments, to)?;
+    let artifact = format::write(choice, &disk, &identity, folder, "new", &mut Pieces::ignored(), &step)?;
     let new = folder.join(&artifact.name);
     file::sync_filesystem(&new)?;
     // Nobody else's file is replaced, not even one that came meanwhile.

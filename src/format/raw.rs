@@ -4,15 +4,12 @@
 //! filesystem, else copied with its holes. Its data is read once, for the digest.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use super::{DiskFormat, unknown_option};
-use crate::disk::RawDisk;
+use super::{DiskFormat, Writing, unknown_option};
 use crate::error::Result;
 use crate::host;
 use crate::pieces::Pieces;
 use crate::release::{Artifact, hash};
-use crate::report::Step;
 
 /// `format="raw"`.
 pub struct Raw;
@@ -33,15 +30,8 @@ impl DiskFormat for Raw {
         }
     }
 
-    fn write(
-        &self,
-        disk: &RawDisk,
-        _options: &BTreeMap<String, String>,
-        folder: &Path,
-        name: &str,
-        _pieces: &mut Pieces,
-        step: &Step,
-    ) -> Result<Artifact> {
+    fn write(&self, writing: &Writing<'_>, _pieces: &mut Pieces) -> Result<Artifact> {
+        let Writing { disk, folder, name, step, .. } = *writing;
         let target = folder.join(name);
         let source = host::file::open(disk.path())?;
         // Another filesystem, or one without hard links: a copy always works.

@@ -23,6 +23,19 @@ impl Seed {
         Seed(hash.finalize().into())
     }
 
+    /// The seed that a manifest shows: 64 hexadecimal digits; `None` where these are none.
+    pub fn from_hex(text: &str) -> Option<Seed> {
+        let digits: Vec<u8> =
+            text.chars().map(|char| char.to_digit(16).map(|digit| digit as u8)).collect::<Option<_>>()?;
+        let bytes: Vec<u8> = digits.as_chunks::<2>().0.iter().map(|[high, low]| high << 4 | low).collect();
+        bytes.try_into().ok().filter(|_| digits.len() == 64).map(Seed)
+    }
+
+    /// The seed of a disk of which nothing is known but itself: what holds its partition table.
+    pub fn of_disk(start: &[u8]) -> Seed {
+        Seed(Sha256::digest(start).into())
+    }
+
     /// 32 bytes for `label`; different labels give unrelated bytes.
     pub fn bytes(&self, label: &str) -> [u8; 32] {
         let mut hash = Sha256::new();
@@ -99,5 +112,19 @@ impl fmt::Debug for Uuid {
 impl Serialize for Uuid {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_survives_its_text() {
+        let seed = Seed::new("name", "1.0", Some(5));
+        assert_eq!(Seed::from_hex(&seed.to_string()), Some(seed));
+        for bad in ["", "00", "zz", &"g".repeat(64), &"0".repeat(65), &"ä".repeat(32)] {
+            assert_eq!(Seed::from_hex(bad), None, "{bad}");
+        }
     }
 }

@@ -9,9 +9,9 @@ use std::process::Command;
 
 use ingot::disk::RawDisk;
 use ingot::error::Exit;
-use ingot::format;
+use ingot::format::{self, Identity};
 use ingot::pieces::Pieces;
-use ingot::plan::FormatChoice;
+use ingot::plan::{FormatChoice, Seed};
 use ingot::release::Artifact;
 use ingot::report::Reporter;
 use proptest::prelude::*;
@@ -69,10 +69,16 @@ fn choice(name: &str, options: &str) -> FormatChoice {
     FormatChoice { name: name.into(), options }
 }
 
+fn identity() -> Identity {
+    let seed = Seed::new("disk", "1.0", Some(1_700_000_000));
+    Identity { seed, epoch: 1_700_000_000, name: "A disk".into(), folder: "/nonexistent".into() }
+}
+
 fn write(disk: &RawDisk, folder: &Path, name: &str, options: &str) -> Artifact {
     format::write(
         &choice(name, options),
         disk,
+        &identity(),
         folder,
         "disk",
         &mut Pieces::ignored(),

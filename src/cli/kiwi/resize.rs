@@ -12,9 +12,10 @@ use super::frame::{Frame, last_line};
 use crate::bytes::Bytes;
 use crate::disk::{RawDisk, resize};
 use crate::error::{Error, Exit, Result};
+use crate::format::Identity;
 use crate::host::file;
 use crate::pieces::Pieces;
-use crate::plan::FormatChoice;
+use crate::plan::{FormatChoice, Seed};
 use crate::release::kiwi_result::KiwiResult;
 use crate::release::{Artifact, hash};
 use crate::report::Reporter;
@@ -56,11 +57,17 @@ fn enlarge(target: &Path, scratch: &Path, stem: &str, size: Bytes, reporter: &Re
     step.finish(&size.to_string());
     let disk = RawDisk::open(&copy)?;
     let (_, manifest) = manifest(target)?;
+    let identity = Identity {
+        seed: manifest["seed"].as_str().and_then(Seed::from_hex).unwrap_or(Seed::of_disk(stem.as_bytes())),
+        epoch: manifest["epoch"].as_i64().unwrap_or(0),
+        name: manifest["name"].as_str().unwrap_or(stem).to_string(),
+        folder: file::absolute(target)?,
+    };
     let formats = manifest["artifacts"].as_array().into_iter().flatten();
     let formats: Vec<FormatChoice> = formats.filter_map(choice).collect();
     let write = |choice: FormatChoice| {
         let step = reporter.step("format");
-        let artifact = crate::format::write(&choice, &disk, scratch, stem, &mut Pieces::ignored(), &step)?;
+        let artifact = crate::format::write(&choice, &disk, &identity, scratch, stem, &mut Pieces::ignored(), &step)?;
         step.finish(&format!("{}, {}", artifact.format, artifact.size));
         Ok(artifact)
     };

@@ -8,14 +8,11 @@ mod table;
 mod writer;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use super::{DiskFormat, unknown_option};
-use crate::disk::RawDisk;
+use super::{DiskFormat, Writing, unknown_option};
 use crate::error::{Error, Exit, Result};
 use crate::pieces::Pieces;
 use crate::release::Artifact;
-use crate::report::Step;
 
 pub use self::reader::Reader;
 pub use self::table::MAGIC;
@@ -97,16 +94,8 @@ impl DiskFormat for Qcow2 {
         Options::parse(options).map(drop)
     }
 
-    fn write(
-        &self,
-        disk: &RawDisk,
-        options: &BTreeMap<String, String>,
-        folder: &Path,
-        name: &str,
-        pieces: &mut Pieces,
-        step: &Step,
-    ) -> Result<Artifact> {
-        writer::write(disk, Options::parse(options)?, folder, name, pieces, step)
+    fn write(&self, writing: &Writing<'_>, pieces: &mut Pieces) -> Result<Artifact> {
+        writer::write(writing, Options::parse(writing.options)?, pieces)
     }
 }
 

@@ -11,13 +11,12 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::table::{self, COPIED, CompressionType, Header};
 use super::{Options, Packing};
-use crate::disk::RawDisk;
 use crate::error::{Error, Exit, OrCannot, Result};
+use crate::format::Writing;
 use crate::host;
 use crate::parallel::InOrder;
 use crate::pieces::{Mark, Pieces, Search};
@@ -33,15 +32,9 @@ const DEFLATE_LEVEL: i32 = 1;
 /// Zstandard's level, the one that QEMU takes.
 const ZSTD_LEVEL: i32 = 3;
 
-/// Writes `folder/name`.
-pub fn write(
-    disk: &RawDisk,
-    options: Options,
-    folder: &Path,
-    name: &str,
-    known: &mut Pieces,
-    step: &Step,
-) -> Result<Artifact> {
+/// Writes the file.
+pub fn write(writing: &Writing<'_>, options: Options, known: &mut Pieces) -> Result<Artifact> {
+    let Writing { disk, folder, name, step, .. } = *writing;
     let source = Arc::new(host::file::open(disk.path())?);
     let size = disk.size().0;
     let ranges = host::file::data_ranges(&source)?;
