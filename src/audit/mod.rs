@@ -1,6 +1,6 @@
 //! Reading a packed artifact back and looking for what a golden image must not carry.
 //!
-//! In: a raw or qcow2 disk, a docker archive, an OCI layout, a root tarball, compressed or not, recognised by content.
+//! In: a disk of any format that is written, a docker archive, an OCI layout, a root tarball, compressed or not, recognised by content.
 //! Out: a [`Report`]. Needs no privileges and no kernel: nothing is mounted, no loop device is attached, nothing is
 //! unpacked but a compressed disk, into a file without a name. Never trusts the artifact, never changes it.
 
@@ -83,28 +83,16 @@ fn recognise<R: Read>(start: &[u8], again: impl FnOnce() -> Result<R>) -> Result
         return archive::kind(again()?)?
             .ok_or_else(|| unknown("it is a tar archive, and neither a container nor a root filesystem is in it"));
     }
-    if start.starts_with(&format::qcow2::MAGIC) || disk::is_disk(start) {
+    if format::is_image(start) || disk::is_disk(start) {
         return Ok(Kind::Disk);
     }
-    let magics: &[(&[u8], &str)] = &[
-        (b"KDMV", "vmdk"),
-        (b"# Disk DescriptorFile", "vmdk"),
-        (b"vhdxfile", "vhdx"),
-        (b"conectix", "vhd"),
-        (b"<<< ", "vdi"),
-    ];
-    Err(match magics.iter().find(|(magic, _)| start.starts_with(magic)) {
-        Some((_, name)) => Error::cannot(Exit::Description, "recognise the image")
-            .because(format!("it is a {name}, which this version does not read"))
-            .hint("convert it with `qemu-img convert -O qcow2`"),
-        None => unknown("no image begins like this"),
-    })
+    Err(unknown("no image begins like this"))
 }
 
 fn unknown(why: &str) -> Error {
     Error::cannot(Exit::Description, "recognise the image")
         .because(why)
-        .hint("disks are raw or qcow2, containers docker archives or OCI layouts, root filesystems tarballs")
+        .hint("disks are raw, qcow2, vhd, vhdx, vmdk or vdi, containers docker archives or OCI layouts, root filesystems tarballs")
 }
 
 fn beginning(source: impl Read) -> Result<Vec<u8>> {

@@ -27,7 +27,7 @@ const TABLE: u64 = 64 << 10;
 /// `ingot convert`.
 #[derive(Debug, Args)]
 pub struct ConvertArguments {
-    /// A disk image: raw or qcow2; it is not changed
+    /// A disk image: raw, qcow2, vhd, vhdx, vmdk or vdi; it is not changed
     #[arg(value_name = "IN")]
     pub from: PathBuf,
     /// The new file; its name's end says the format
@@ -75,10 +75,14 @@ pub fn run(arguments: &ConvertArguments) -> Result<u8> {
 
 fn choice(arguments: &ConvertArguments) -> Result<FormatChoice> {
     let options: BTreeMap<String, String> = arguments.options.iter().cloned().collect();
-    let by_name = arguments.to.extension().map(|end| end.to_string_lossy().into_owned());
-    let Some(name) = arguments.format.clone().or(by_name) else {
+    let file = arguments.to.file_name().unwrap_or_default().to_string_lossy();
+    let Some(name) = arguments.format.clone().or_else(|| format::named(&file)) else {
         return Err(Error::cannot(Exit::Usage, format!("convert to {}", arguments.to.display()))
-            .because("neither the name nor --format says which format"));
+            .because("neither the name nor --format says which format")
+            .hint(format!(
+                "known ends are .{}",
+                format::FORMATS.iter().map(|format| format.extension()).collect::<Vec<_>>().join(", .")
+            )));
     };
     Ok(FormatChoice { name, options })
 }

@@ -4,9 +4,15 @@
 //! of threads. Also the way back: [`open`] reads a written disk again, for the audit. Never follows a reference from an
 //! image to another file.
 
+mod mapped;
 pub mod qcow2;
 pub mod raw;
 mod reader;
+mod stream;
+pub mod vdi;
+pub mod vhd;
+pub mod vhdx;
+pub mod vmdk;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +24,7 @@ use crate::plan::{FormatChoice, Seed};
 use crate::release::Artifact;
 use crate::report::Step;
 
-pub use reader::{DiskReader, open};
+pub use reader::{DiskReader, is_image, open};
 
 /// Who the image is: what formats write of it beside the disk's content. Time and ids come from here, never from the
 /// host.
@@ -68,7 +74,8 @@ pub trait DiskFormat: Sync {
 }
 
 /// Every format that this version writes.
-pub static FORMATS: &[&dyn DiskFormat] = &[&raw::Raw, &qcow2::Qcow2];
+pub static FORMATS: &[&dyn DiskFormat] =
+    &[&raw::Raw, &qcow2::Qcow2, &vhd::Vhd, &vhd::VhdFixed, &vhdx::Vhdx, &vmdk::Vmdk, &vdi::Vdi];
 
 /// The format of that name; 65 with the known names where there is none.
 pub fn find(name: &str) -> Result<&'static dyn DiskFormat> {
@@ -77,6 +84,16 @@ pub fn find(name: &str) -> Result<&'static dyn DiskFormat> {
         Error::cannot(Exit::Description, format!("write a disk of format `{name}`"))
             .because(format!("this version writes {}", known.join(", ")))
     })
+}
+
+/// The name of the format that a file of that name has: the longest end that fits decides, else what follows its last
+/// dot, which is no format then.
+pub fn named(file: &str) -> Option<String> {
+    let ends =
+        |format: &&&dyn DiskFormat| file.strip_suffix(format.extension()).is_some_and(|stem| stem.ends_with('.'));
+    let found = FORMATS.iter().filter(ends).max_by_key(|format| format.extension().len());
+    let unknown = || file.rsplit_once('.').map(|(_, end)| end.to_string());
+    found.map(|format| format.name().to_string()).or_else(unknown)
 }
 
 /// Whether a format and its options can be written at all; to be asked before anything is built.
@@ -110,5 +127,20 @@ fn unknown_option(format: &str, key: &str, known: &[&str]) -> Error {
         error.because(format!("{format} has no options"))
     } else {
         error.because(format!("its options are {}", known.join(", ")))
+    }
+}
+
+/// The error for a value that an option does not take.
+fn unknown_value(format: &str, key: &str, value: &str, known: &[&str]) -> Error {
+    Error::cannot(Exit::Description, format!("use the format option `{key}={value}` with {format}"))
+        .because(format!("its options are {}", known.join(", ")))
+}
+
+/// `on` and `off`, and what else QEMU's options call them.
+fn switch(value: &str) -> Option<bool> {
+    match value {
+        "on" | "true" | "yes" => Some(true),
+        "off" | "false" | "no" => Some(false),
+        _ => None,
     }
 }

@@ -9,7 +9,8 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::qcow2;
+use super::stream::write_sparse;
+use super::{mapped, qcow2, vdi, vhd, vhdx, vmdk};
 use crate::bytes::Bytes;
 use crate::error::{OrCannot, Result};
 use crate::host;
@@ -20,20 +21,58 @@ pub enum DiskReader {
     Raw(File),
     /// A qcow2 image.
     Qcow2(Box<qcow2::Reader>),
+    /// An image that is a table of blocks.
+    Mapped(Box<mapped::Reader>),
 }
 
-/// Opens a raw or qcow2 disk by its content. 65 where the image is damaged or refers to other files.
+/// Opens a disk by its content. 65 where the image is damaged or refers to other files.
 pub fn open(path: &Path) -> Result<DiskReader> {
-    let mut file = host::file::open(path)?;
-    let mut magic = [0; 4];
-    let read = file.read(&mut magic).or_cannot(|| format!("read {}", path.display()))?;
-    if read == 4 && magic == qcow2::MAGIC {
-        let reader = qcow2::Reader::open(file);
-        return Ok(DiskReader::Qcow2(Box::new(
-            reader.map_err(|error| error.within(format!("read {}", path.display())))?,
-        )));
+    let what = || format!("read {}", path.display());
+    recognise(host::file::open(path)?).map_err(|error| error.within(what()))
+}
+
+/// What stands at the beginning of images, and how far into them it is.
+const START: usize = 128;
+
+/// Whether an image of a format that is not raw begins with these bytes.
+pub fn is_image(start: &[u8]) -> bool {
+    let magics: [&[u8]; 5] = [&qcow2::MAGIC, vhd::COOKIE, vhdx::SIGNATURE, vmdk::MAGIC, vmdk::DESCRIPTOR];
+    magics.iter().any(|magic| start.starts_with(magic)) || is_vdi(start)
+}
+
+fn is_vdi(start: &[u8]) -> bool {
+    start.get(vdi::SIGNATURE_AT..).is_some_and(|rest| rest.starts_with(&vdi::SIGNATURE.to_le_bytes()))
+}
+
+fn recognise(mut file: File) -> Result<DiskReader> {
+    let length = file.metadata().or_cannot(|| "look at the image")?.len();
+    let mut start = vec![0; START.min(length as usize)];
+    file.read_exact_at(&mut start, 0).or_cannot(|| "look at the image")?;
+    if start.starts_with(&qcow2::MAGIC) {
+        return Ok(DiskReader::Qcow2(Box::new(qcow2::Reader::open(file)?)));
     }
-    file.rewind().or_cannot(|| format!("read {}", path.display()))?;
+    if start.starts_with(vmdk::DESCRIPTOR) {
+        return Err(mapped::leans("vmdk", "this is its descriptor, its data lies elsewhere"));
+    }
+    let mapped = |reader| Ok(DiskReader::Mapped(Box::new(reader)));
+    if start.starts_with(vmdk::MAGIC) {
+        return mapped(vmdk::open(file)?);
+    }
+    if start.starts_with(vhdx::SIGNATURE) {
+        return mapped(vhdx::open(file)?);
+    }
+    if is_vdi(&start) {
+        return mapped(vdi::open(file)?);
+    }
+    // A fixed VHD begins as a raw disk does; its footer is at the end.
+    let mut end = vec![0; vhd::COOKIE.len()];
+    if length > 512 {
+        file.read_exact_at(&mut end, length - 512).or_cannot(|| "look at the image")?;
+    }
+    if start.starts_with(vhd::COOKIE) || end == vhd::COOKIE {
+        return mapped(vhd::open(file)?);
+    }
+    file.rewind().or_cannot(|| "look at the image")?;
     Ok(DiskReader::Raw(file))
 }
 
@@ -43,6 +82,7 @@ impl DiskReader {
         match self {
             DiskReader::Raw(file) => file.metadata().map(|metadata| Bytes(metadata.len())),
             DiskReader::Qcow2(reader) => Ok(reader.size()),
+            DiskReader::Mapped(reader) => Ok(reader.size()),
         }
     }
 
@@ -67,36 +107,27 @@ impl DiskReader {
             return ranges.into_iter().try_for_each(|range| write(self, range)).or_cannot(|| "copy the disk");
         }
         let mut at = 0;
-        while let DiskReader::Qcow2(reader) = self {
-            let Some(range) = reader.next_data(at).or_cannot(|| "read the disk")? else { break };
+        loop {
+            let next = match self {
+                DiskReader::Raw(_) => break,
+                DiskReader::Qcow2(reader) => reader.next_data(at),
+                DiskReader::Mapped(reader) => reader.next_data(at),
+            };
+            let Some(range) = next.or_cannot(|| "read the disk")? else { break };
             at = range.end;
             write(self, range).or_cannot(|| "copy the disk")?;
         }
         Ok(())
     }
 
-    /// `raw` or `qcow2`.
+    /// Its format's name, as [`super::FORMATS`] has it.
     pub fn format(&self) -> &'static str {
         match self {
             DiskReader::Raw(_) => "raw",
             DiskReader::Qcow2(_) => "qcow2",
+            DiskReader::Mapped(reader) => reader.format(),
         }
     }
-}
-
-/// Writes what is not zero, in blocks as a filesystem has them.
-fn write_sparse(target: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    const BLOCK: usize = 4096;
-    let mut at = 0;
-    while at < bytes.len() {
-        let is_zero = |block: &&[u8]| block.iter().all(|byte| *byte == 0);
-        let zeros = bytes[at..].chunks(BLOCK).take_while(is_zero).count() * BLOCK;
-        let start = (at + zeros).min(bytes.len());
-        let data = bytes[start..].chunks(BLOCK).take_while(|block| !is_zero(block)).count() * BLOCK;
-        at = (start + data).min(bytes.len());
-        target.write_all_at(&bytes[start..at], offset + start as u64)?;
-    }
-    Ok(())
 }
 
 impl Read for DiskReader {
@@ -104,6 +135,7 @@ impl Read for DiskReader {
         match self {
             DiskReader::Raw(file) => file.read(buffer),
             DiskReader::Qcow2(reader) => reader.read(buffer),
+            DiskReader::Mapped(reader) => reader.read(buffer),
         }
     }
 }
@@ -113,6 +145,7 @@ impl Seek for DiskReader {
         match self {
             DiskReader::Raw(file) => file.seek(to),
             DiskReader::Qcow2(reader) => reader.seek(to),
+            DiskReader::Mapped(reader) => reader.seek(to),
         }
     }
 }

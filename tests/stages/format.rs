@@ -19,13 +19,13 @@ use sha2::{Digest, Sha256};
 
 use crate::support::need;
 
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
+pub(super) const KIB: u64 = 1 << 10;
+pub(super) const MIB: u64 = 1 << 20;
+pub(super) const GIB: u64 = 1 << 30;
 
 /// What lies in a range of a disk.
 #[derive(Clone, Copy, Debug)]
-enum Content {
+pub(super) enum Content {
     /// Compresses well.
     Text,
     /// Does not compress.
@@ -54,7 +54,7 @@ fn bytes(content: Content, length: usize, seed: u64) -> Vec<u8> {
     }
 }
 
-fn disk(path: &Path, size: u64, ranges: &[(u64, u64, Content)]) -> RawDisk {
+pub(super) fn disk(path: &Path, size: u64, ranges: &[(u64, u64, Content)]) -> RawDisk {
     let file = File::create(path).unwrap();
     file.set_len(size).unwrap();
     for (offset, length, content) in ranges {
@@ -63,35 +63,31 @@ fn disk(path: &Path, size: u64, ranges: &[(u64, u64, Content)]) -> RawDisk {
     RawDisk::open(path).unwrap()
 }
 
-fn choice(name: &str, options: &str) -> FormatChoice {
+pub(super) fn choice(name: &str, options: &str) -> FormatChoice {
     let pairs = options.split_whitespace().filter_map(|pair| pair.split_once('='));
     let options: BTreeMap<_, _> = pairs.map(|(key, value)| (key.to_string(), value.to_string())).collect();
     FormatChoice { name: name.into(), options }
 }
 
-fn identity() -> Identity {
+pub(super) fn identity() -> Identity {
     let seed = Seed::new("disk", "1.0", Some(1_700_000_000));
     Identity { seed, epoch: 1_700_000_000, name: "A disk".into(), folder: "/nonexistent".into() }
 }
 
-fn write(disk: &RawDisk, folder: &Path, name: &str, options: &str) -> Artifact {
-    format::write(
-        &choice(name, options),
-        disk,
-        &identity(),
-        folder,
-        "disk",
-        &mut Pieces::ignored(),
-        &Reporter::silent().step("format"),
-    )
-    .unwrap()
+pub(super) fn write(disk: &RawDisk, folder: &Path, name: &str, options: &str) -> Artifact {
+    try_write(disk, folder, name, options).unwrap()
 }
 
-fn sha256(path: &Path) -> String {
+pub(super) fn try_write(disk: &RawDisk, folder: &Path, name: &str, options: &str) -> ingot::error::Result<Artifact> {
+    let step = Reporter::silent().step("format");
+    format::write(&choice(name, options), disk, &identity(), folder, "disk", &mut Pieces::ignored(), &step)
+}
+
+pub(super) fn sha256(path: &Path) -> String {
     Sha256::digest(std::fs::read(path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn run(program: &str, arguments: &[&str]) -> String {
+pub(super) fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap();
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success(), "{program} {arguments:?}: {text}");
@@ -99,10 +95,10 @@ fn run(program: &str, arguments: &[&str]) -> String {
 }
 
 /// What it is, its size, and where (offset, length) something lies.
-type Shape = (&'static str, u64, Vec<(u64, u64, Content)>);
+pub(super) type Shape = (&'static str, u64, Vec<(u64, u64, Content)>);
 
 /// Disks of every awkward shape that is still quick to write.
-fn shapes() -> Vec<Shape> {
+pub(super) fn shapes() -> Vec<Shape> {
     use Content::*;
     let scattered = (0..300).map(|n| (n * 3 * 65536 + 512, 700, if n % 7 == 0 { Noise } else { Text })).collect();
     let packed = (0..64).map(|n| (n * 65536, 65536, [Text, Noise, Zeros, Text, Text][n as usize % 5])).collect();
@@ -209,7 +205,7 @@ fn a_raw_disk_keeps_bytes_and_holes_linked_or_copied() {
 #[test]
 fn unknown_formats_and_options_are_refused_with_the_known_ones() {
     for (name, options, known) in
-        [("vmdk", "", "raw, qcow2"), ("qcow2", "lazy=on", "compression_type"), ("raw", "a=b", "no options")]
+        [("vmdx", "", "raw, qcow2"), ("qcow2", "lazy=on", "compression_type"), ("raw", "a=b", "no options")]
     {
         let error = format::check(&choice(name, options)).unwrap_err();
         assert_eq!(error.exit(), Exit::Description);
@@ -217,7 +213,7 @@ fn unknown_formats_and_options_are_refused_with_the_known_ones() {
     }
 }
 
-fn whole(path: &Path) -> std::io::Result<Vec<u8>> {
+pub(super) fn whole(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut reader = format::open(path).map_err(std::io::Error::other)?;
     let mut content = Vec::new();
     reader.read_to_end(&mut content)?;
@@ -335,7 +331,7 @@ fn damaged_images_are_errors_and_never_panics() {
     }
 }
 
-fn content() -> impl Strategy<Value = Content> {
+pub(super) fn content() -> impl Strategy<Value = Content> {
     prop_oneof![Just(Content::Text), Just(Content::Noise), Just(Content::Zeros)]
 }
 

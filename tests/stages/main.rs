@@ -11,6 +11,7 @@ mod container;
 mod description;
 mod disk;
 mod format;
+mod images;
 mod package;
 mod packaging;
 mod plan;

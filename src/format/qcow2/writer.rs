@@ -17,6 +17,7 @@ use super::table::{self, COPIED, CompressionType, Header};
 use super::{Options, Packing};
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::format::Writing;
+use crate::format::stream::is_zero;
 use crate::host;
 use crate::parallel::InOrder;
 use crate::pieces::{Mark, Pieces, Search};
@@ -150,11 +151,6 @@ fn pack(source: &File, piece: Range<u64>, size: u64, options: Options, search: &
         packed.clusters.push(Cluster { number, length: bytes.len(), packing, mark });
     }
     Ok(packed)
-}
-
-fn is_zero(cluster: &[u8]) -> bool {
-    let (blocks, rest) = cluster.as_chunks::<64>();
-    blocks.iter().all(|block| *block == [0; 64]) && rest.iter().all(|byte| *byte == 0)
 }
 
 /// An image that is being written.
