@@ -276,32 +276,40 @@ fn damaged_images_are_errors_and_never_panics() {
     let folder = tempfile::tempdir().unwrap();
     let source =
         disk(&folder.path().join("source"), MIB, &[(0, 40 * KIB, Content::Text), (640 * KIB, 4096, Content::Noise)]);
-    for (name, options, interesting) in [
-        ("vhd", "force_size=on", vec![0..2100, 2_099_000..2_099_700]),
-        ("vhd-fixed", "force_size=on", vec![1_048_576..1_049_088]),
-        ("vmdk", "", vec![0..600, 10_700..11_300, 13_300..15_400]),
-        ("vmdk", "subformat=streamOptimized", vec![0..600, 65_536..66_100]),
-        ("vdi", "", vec![60..560]),
+    type Places = Vec<(usize, usize)>;
+    let images: [(&str, &str, Places); 6] = [
+        ("vhd", "force_size=on", vec![(0, 2100), (2_099_000, 2_099_700)]),
+        ("vhd-fixed", "force_size=on", vec![(1_048_576, 1_049_088)]),
+        ("vmdk", "", vec![(0, 600), (10_700, 11_300), (13_300, 15_400)]),
+        ("vmdk", "subformat=streamOptimized", vec![(0, 600), (65_536, 66_100)]),
+        ("vdi", "", vec![(60, 560)]),
         (
             "vhdx",
             "",
             vec![
-                65_536..65_640,
-                131_072..131_170,
-                196_608..196_700,
-                2_097_152..2_097_400,
-                2_162_688..2_162_740,
-                3_145_728..3_145_750,
+                (65_536, 65_640),
+                (131_072, 131_170),
+                (196_608, 196_700),
+                (2_097_152, 2_097_400),
+                (2_162_688, 2_162_740),
+                (3_145_728, 3_145_750),
             ],
         ),
-    ] {
+    ];
+    for (name, options, interesting) in images {
         let image = folder.path().join(write(&source, folder.path(), name, options).name);
         let good = fs::read(&image).unwrap();
         let damaged = folder.path().join("damaged");
         fs::write(&damaged, &good).unwrap();
         let file = fs::OpenOptions::new().write(true).open(&damaged).unwrap();
-        let end = good.len().saturating_sub(1600)..good.len();
-        for at in interesting.into_iter().chain([end]).flatten().step_by(7).filter(|at| *at < good.len()) {
+        let end = (good.len().saturating_sub(1600), good.len());
+        for at in interesting
+            .into_iter()
+            .chain([end])
+            .flat_map(|(start, end)| start..end)
+            .step_by(7)
+            .filter(|at| *at < good.len())
+        {
             for flip in [0x01, 0x80, 0xff] {
                 file.write_all_at(&[good[at] ^ flip], at as u64).unwrap();
                 if let Ok(reader) = format::open(&damaged) {
