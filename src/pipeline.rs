@@ -15,12 +15,13 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 
 use crate::cache::PackageStore;
-use crate::error::Result;
+use crate::container::{Base, BaseRecord};
+use crate::error::{Error, Exit, Result};
 use crate::format::Identity;
 use crate::host::sandbox::{Network, Sandbox};
-use crate::package::{self, Mirrors, PackageManager, PackageSet, Phase, Unpacker, installed};
-use crate::plan::{Epoch, FormatChoice, NetworkForScripts, Output, Plan, ScriptPhase};
-use crate::release::manifest::{DescriptionDigest, Manifest, PackageRecord, Parts, ScrubRecord};
+use crate::package::{self, Beneath, Mirrors, PackageManager, PackageSet, Phase, Unpacker, installed};
+use crate::plan::{Epoch, FormatChoice, LayerCompression, NetworkForScripts, Output, Plan, ScriptPhase};
+use crate::release::manifest::{DescriptionDigest, Manifest, PackageRecord, Parts, PinnedImage, ScrubRecord};
 use crate::release::{Artifact, changes, licence, verified};
 use crate::report::Reporter;
 use crate::root::{self, RootPath, RootTree, Workspace, WorkspaceKind};
@@ -125,7 +126,8 @@ pub fn prepare(plan: &Plan, order: &Order, root: &Path, reporter: &Reporter) -> 
         drop(tree);
         workspace.keep(root, reporter)?;
         let Grown { described, builds_began } = grown;
-        Ok(Prepared { packages: supplies.packages, epoch: supplies.epoch, described, builds_began })
+        let base = supplies.base.as_ref().map(Base::digest).unwrap_or_default();
+        Ok(Prepared { packages: supplies.packages, epoch: supplies.epoch, described, builds_began, base })
     })
 }
 
@@ -134,9 +136,14 @@ pub fn create(plan: &Plan, order: &Order, root: &Path, prepared: Prepared, repor
     in_workspace(order, reporter, |workspace| {
         workspace.lay_out(reporter)?;
         workspace.fill_from(root, reporter)?;
-        let manager = open_manager(plan, order, workspace)?;
-        let Prepared { packages, epoch, described, builds_began } = prepared;
-        let supplies = Supplies { manager, packages, epoch };
+        let base = open_base(plan, order, workspace, reporter)?;
+        let manager = open_manager(plan, order, workspace, base.as_ref())?;
+        let Prepared { packages, epoch, described, builds_began, base: prepared_on } = prepared;
+        if base.as_ref().map(Base::digest).unwrap_or_default() != prepared_on {
+            return Err(Error::cannot(Exit::Integrity, "make an image of this tree")
+                .because(format!("the container below is no longer the one that it was prepared on, {prepared_on}")));
+        }
+        let supplies = Supplies { manager, packages, epoch, base };
         let grown = Grown { described, builds_began };
         let made = finish(plan, order, workspace, &supplies, workspace.tree()?, grown, reporter)?;
         release(plan, order, &supplies, vec![made], reporter)
@@ -159,23 +166,42 @@ struct Supplies {
     manager: Box<dyn PackageManager>,
     packages: PackageSet,
     epoch: i64,
+    /// The container that it begins as.
+    base: Option<Base>,
 }
 
 impl Supplies {
     fn resolve(plan: &Plan, order: &Order, workspace: &Workspace, reporter: &Reporter) -> Result<Supplies> {
-        let mut manager = open_manager(plan, order, workspace)?;
+        let base = open_base(plan, order, workspace, reporter)?;
+        let mut manager = open_manager(plan, order, workspace, base.as_ref())?;
         let packages = manager.resolve(reporter)?;
         let epoch = match plan.epoch {
             Epoch::Fixed(epoch) => epoch,
-            Epoch::NewestRelease => packages.newest_release,
+            // An image is not older than what it is built on.
+            Epoch::NewestRelease => base.as_ref().and_then(Base::created).unwrap_or(0).max(packages.newest_release),
         };
-        Ok(Supplies { manager, packages, epoch })
+        Ok(Supplies { manager, packages, epoch, base })
     }
 }
 
-fn open_manager(plan: &Plan, order: &Order, workspace: &Workspace) -> Result<Box<dyn PackageManager>> {
+/// The containers that the image is built on.
+fn open_base(plan: &Plan, order: &Order, workspace: &Workspace, reporter: &Reporter) -> Result<Option<Base>> {
+    let Output::Container(container) = &plan.output else { return Ok(None) };
+    Base::open(&container.bases, &plan.image, workspace.folder(), &order.cache_dir.join("bases"), reporter)
+}
+
+fn open_manager(
+    plan: &Plan,
+    order: &Order,
+    workspace: &Workspace,
+    base: Option<&Base>,
+) -> Result<Box<dyn PackageManager>> {
     let store = PackageStore::open(&order.cache_dir)?;
-    package::open(plan, &order.mirrors, &store, order.unpacker, workspace.folder())
+    let beneath = match base {
+        Some(base) => Beneath::Base(base.dpkg_status().unwrap_or_default().to_vec()),
+        None => Beneath::Nothing,
+    };
+    package::open(plan, &order.mirrors, &store, order.unpacker, workspace.folder(), beneath)
 }
 
 /// Programs in the tree: those of packages, and the description's scripts with the network that they may use.
@@ -204,7 +230,7 @@ fn install(
     supplies: &Supplies,
     reporter: &Reporter,
 ) -> Result<Memory> {
-    let Supplies { manager, packages, epoch } = supplies;
+    let Supplies { manager, packages, epoch, base } = supplies;
     let stages = Stages::of(plan, order, supplies, workspace, reporter)?;
     let (reached, mut memory) = stages.resume(workspace)?;
     memory.builds_began.extend(&order.build_host.builds_began);
@@ -212,6 +238,9 @@ fn install(
         workspace.lay_out(reporter)?;
     }
     let tree = workspace.tree()?;
+    if let (Point::Nothing, Some(base)) = (reached, base) {
+        base.lay_out(&tree, reporter)?;
+    }
     let (sandbox, scripts) = sandboxes(plan, &tree, *epoch);
     if reached < Point::Bootstrapped {
         manager.install(packages, Phase::Bootstrap, &tree, &sandbox, reporter)?;
@@ -230,7 +259,7 @@ fn install(
 
 /// Overlays, accounts and scripts, in KIWI's order: the rest of what `system prepare` does.
 fn configure(plan: &Plan, supplies: &Supplies, tree: &RootTree, memory: Memory, reporter: &Reporter) -> Result<Grown> {
-    let Supplies { manager, packages, epoch } = supplies;
+    let Supplies { manager, packages, epoch, .. } = supplies;
     let (sandbox, scripts) = sandboxes(plan, tree, *epoch);
     let mut described = root::configure(plan, tree, &sandbox, *epoch, reporter)?;
     described.extend(memory.described.iter().map(RootPath::new));
@@ -271,7 +300,7 @@ fn finish(
     grown: Grown,
     reporter: &Reporter,
 ) -> Result<Made> {
-    let Supplies { manager, packages, epoch } = supplies;
+    let Supplies { manager, packages, epoch, base } = supplies;
     let initrds = KeptInitrds::of(plan, order, workspace, &tree, reporter)?;
     complete(plan, manager.as_ref(), packages, &tree, *epoch, &|wanted, make| initrds.get(wanted, make), reporter)?;
     let Grown { described, builds_began } = grown;
@@ -280,7 +309,7 @@ fn finish(
     let build_host = BuildHost { workspace, builds_began, ..order.build_host.clone() };
     let scrubbed = scrub::scrub(&plan.scrub, tree, &asked, &build_host, *epoch, reporter)?;
     let standard = Standard::Build { plan: &plan.scrub, asked: &asked, host: &build_host };
-    let artifacts = pack(plan, &scrubbed, standard, order, reporter)?;
+    let artifacts = pack(plan, &scrubbed, base.as_ref(), standard, order, reporter)?;
     report(order, &plan.image.stem(), scrubbed.tree())?;
     let scrub = ScrubRecord { plan: plan.scrub.clone(), actions: scrubbed.actions().to_vec() };
     Ok(Made { artifacts, installed: records(&scrubbed, packages)?, scrub })
@@ -301,6 +330,7 @@ fn release(plan: &Plan, order: &Order, supplies: &Supplies, made: Vec<Made>, rep
     let manifest = Manifest::new(Parts {
         plan,
         epoch: supplies.epoch,
+        bases: supplies.base.as_ref().map(Base::records).unwrap_or_default().iter().map(pinned).collect(),
         description: order.description.clone(),
         packages: &supplies.packages,
         installed,
@@ -311,6 +341,10 @@ fn release(plan: &Plan, order: &Order, supplies: &Supplies, made: Vec<Made>, rep
     manifest.write(&order.folder, &plan.image.stem())?;
     step.finish("manifest, packages, sha256");
     Ok(())
+}
+
+fn pinned(record: &BaseRecord) -> PinnedImage {
+    PinnedImage { source: record.source.clone(), digest: record.digest.clone(), layers: record.layers.clone() }
 }
 
 /// What KIWI writes about an image, for those who ask for it.
@@ -353,14 +387,16 @@ fn complete(
 fn pack(
     plan: &Plan,
     tree: &ScrubbedTree,
+    base: Option<&Base>,
     standard: Standard<'_>,
     order: &Order,
     reporter: &Reporter,
 ) -> Result<Vec<Artifact>> {
     let (folder, stem) = (order.folder.as_path(), plan.image.stem());
-    let audit = |path: &Path| -> Result<()> {
+    // What a base ships is not of this build: whoever made it answers for it.
+    let audit = |path: &Path, inherited: &[String]| -> Result<()> {
         let step = reporter.step("audit");
-        let report = audit::audit_own(path, &order.work_dir, standard, &step)?;
+        let report = audit::audit_own(path, inherited, &order.work_dir, standard, &step)?;
         scrub::refuse_leftovers(&report)?;
         step.finish(&format!("{} files read back: nothing left", report.files));
         Ok(())
@@ -387,7 +423,7 @@ fn pack(
             let raw = raw.path().to_path_buf();
             // All formats hold the same disk.
             return std::thread::scope(|scope| {
-                let audited = scope.spawn(|| audit(&raw));
+                let audited = scope.spawn(|| audit(&raw, &[]));
                 let artifacts = disk.formats.iter().map(write).collect();
                 audited.join().unwrap_or_else(|panic| resume_unwind(panic))?;
                 artifacts
@@ -395,11 +431,22 @@ fn pack(
         }
         Output::Container(container) => {
             let step = reporter.step("container");
-            let artifact = with_pieces("container", plan, order, reporter, |pieces| {
-                container::write(tree, container, &plan.image, folder, &stem, pieces, &step)
+            let image = container::Order { tree, plan: container, image: &plan.image, base };
+            let mut inherited = Vec::new();
+            // Pieces of one kind of compression are of no use to another one.
+            let what = match container.compression {
+                LayerCompression::Gzip => "container",
+                LayerCompression::Zstd => "container, zstd",
+                LayerCompression::None => "container, not compressed",
+            };
+            let artifact = with_pieces(what, plan, order, reporter, |pieces| {
+                let written = container::write(&image, folder, &stem, pieces, &step)?;
+                inherited = written.inherited;
+                Ok(written.artifact)
             })?;
             step.finish(&format!("{}, {}", artifact.format, artifact.size));
-            artifact
+            audit(&folder.join(&artifact.name), &inherited)?;
+            return Ok(vec![artifact]);
         }
         Output::RootTarball => {
             let step = reporter.step("container");
@@ -408,7 +455,7 @@ fn pack(
             artifact
         }
     };
-    audit(&folder.join(&artifact.name))?;
+    audit(&folder.join(&artifact.name), &[])?;
     Ok(vec![artifact])
 }
 

@@ -64,10 +64,11 @@ fn see_members(archive: impl Read, auditor: &mut Auditor, counts: fn(&RootPath) 
 
 /// Looks at all layers of a docker archive or an OCI layout. Members that are no layer (configuration, manifests) are
 /// looked at as files, by what they hold.
-pub fn see_container(archive: impl Read + Send, auditor: &mut Auditor) -> Result<()> {
+pub fn see_container(archive: impl Read + Send, inherited: &[String], auditor: &mut Auditor) -> Result<()> {
     let mut members = Members::new(archive);
     while let Some(member) = members.next_member().in_artifact()? {
-        if member.what != What::Is(Kind::File) {
+        let is_inherited = inherited.iter().any(|name| name.as_bytes() == member.name);
+        if member.what != What::Is(Kind::File) || is_inherited {
             continue;
         }
         let mut start = vec![0; 512];

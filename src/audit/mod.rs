@@ -42,19 +42,27 @@ const START: usize = 64 << 10;
 pub fn audit_artifact(path: &Path, work_dir: &Path, step: &Step) -> Result<Report> {
     let audit = || match file::is_folder(path) {
         true => Err(unknown("it is a folder")),
-        false => audit_file(path, work_dir, Standard::Artifact, step),
+        false => audit_file(path, &[], work_dir, Standard::Artifact, step),
     };
     audit().map_err(|error| error.within(format!("audit {}", path.display())))
 }
 
 /// Audits an artifact of a build that has just packed it: by what the description asked for, and for traces of this
-/// host. Errors as [`audit_artifact`].
-pub fn audit_own(path: &Path, work_dir: &Path, standard: Standard<'_>, step: &Step) -> Result<Report> {
-    audit_file(path, work_dir, |_| standard, step).map_err(|error| error.within(format!("audit {}", path.display())))
+/// host. Members of a container archive that are `inherited` are passed over: layers that another build made. Errors as [`audit_artifact`].
+pub fn audit_own(
+    path: &Path,
+    inherited: &[String],
+    work_dir: &Path,
+    standard: Standard<'_>,
+    step: &Step,
+) -> Result<Report> {
+    audit_file(path, inherited, work_dir, |_| standard, step)
+        .map_err(|error| error.within(format!("audit {}", path.display())))
 }
 
 fn audit_file<'a>(
     path: &Path,
+    inherited: &[String],
     work_dir: &Path,
     standard: impl Fn(ScrubPreset) -> Standard<'a>,
     step: &Step,
@@ -63,7 +71,7 @@ fn audit_file<'a>(
     if Compression::of(&start) == Compression::None {
         return match recognise(&start, || file::open(path))? {
             Kind::Disk => disk::audit(format::open(path)?, standard(ScrubPreset::Vm), step),
-            kind => audit_archive(kind, file::open(path)?, standard, step),
+            kind => audit_archive(kind, file::open(path)?, inherited, standard, step),
         };
     }
     let start = beginning(decompressed(file::open(path)?)?)?;
@@ -73,7 +81,7 @@ fn audit_file<'a>(
             let disk = DiskReader::Raw(sparse_copy(decompressed(file::open(path)?)?, work_dir)?);
             disk::audit(disk, standard(ScrubPreset::Vm), step)
         }
-        kind => audit_archive(kind, decompressed(file::open(path)?)?, standard, step),
+        kind => audit_archive(kind, decompressed(file::open(path)?)?, inherited, standard, step),
     }
 }
 
@@ -104,6 +112,7 @@ fn beginning(source: impl Read) -> Result<Vec<u8>> {
 fn audit_archive<'a>(
     kind: Kind,
     content: impl Read + Send,
+    inherited: &[String],
     standard: impl Fn(ScrubPreset) -> Standard<'a>,
     step: &Step,
 ) -> Result<Report> {
@@ -111,7 +120,7 @@ fn audit_archive<'a>(
     let mut auditor = Auditor::new(standard(preset));
     step.now("reading the archive");
     match kind {
-        Kind::Container => archive::see_container(content, &mut auditor)?,
+        Kind::Container => archive::see_container(content, inherited, &mut auditor)?,
         _ => archive::see_root(content, &mut auditor)?,
     }
     Ok(auditor.report())

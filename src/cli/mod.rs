@@ -25,7 +25,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::bytes::Bytes;
 use crate::description::Colour;
 use crate::error::{Exit, Result};
-use crate::plan::{Choices, NetworkForScripts, UpdateStack};
+use crate::plan::container;
+use crate::plan::{Choices, LayerCompression, LayerSplit, NetworkForScripts, UpdateStack};
 use crate::report::Verbosity;
 
 /// Everything that can be typed.
@@ -169,6 +170,12 @@ pub struct Selection {
     /// Let the description's scripts use the host's network
     #[arg(long)]
     pub network_for_scripts: bool,
+    /// Divide a container into layers of what changes together, at most N new ones (20)
+    #[arg(long, value_name = "one|packages[:N]", value_parser = parse_layers)]
+    pub layers: Option<LayerSplit>,
+    /// How a container's new layers are compressed
+    #[arg(long, value_name = "gzip|zstd|none")]
+    pub layer_compression: Option<LayerCompressionChoice>,
     /// The image's date in seconds since 1970; default: the newest signed Release file's
     #[arg(long, env = "SOURCE_DATE_EPOCH", value_name = "SECONDS", value_parser = parse_epoch)]
     pub source_date_epoch: Option<i64>,
@@ -199,6 +206,12 @@ impl Selection {
                 false => NetworkForScripts::None,
             },
             environment: BTreeMap::new(),
+            layers: self.layers,
+            layer_compression: self.layer_compression.map(|choice| match choice {
+                LayerCompressionChoice::Gzip => LayerCompression::Gzip,
+                LayerCompressionChoice::Zstd => LayerCompression::Zstd,
+                LayerCompressionChoice::None => LayerCompression::None,
+            }),
         }
     }
 }
@@ -225,6 +238,31 @@ fn parse_epoch(text: &str) -> std::result::Result<i64, String> {
         Ok(_) => Err("a date between 1970 and 9999 is needed, in seconds since 1970".into()),
         Err(_) => Err("a whole number of seconds since 1970 is needed".into()),
     }
+}
+
+/// `one`, `packages`, `packages:30`.
+fn parse_layers(text: &str) -> std::result::Result<LayerSplit, String> {
+    let split = |most| Ok(LayerSplit::Packages { most });
+    match text.split_once(':') {
+        None if text == "one" => Ok(LayerSplit::One),
+        None if text == "packages" => split(container::MOST_LAYERS),
+        Some(("packages", most)) => match most.parse() {
+            Ok(most) if (3..=126).contains(&most) => split(most),
+            _ => Err("an image has between 3 and 126 new layers".into()),
+        },
+        _ => Err("`one`, `packages` or `packages:N` is needed".into()),
+    }
+}
+
+/// `--layer-compression`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LayerCompressionChoice {
+    /// What everything reads
+    Gzip,
+    /// Smaller, and quicker to unpack
+    Zstd,
+    /// Not at all
+    None,
 }
 
 /// `--update-stack`.

@@ -10,9 +10,9 @@ use crate::error::{Error, Exit, OrCannot, Result, Warning};
 use crate::plan::selection::Selection;
 use crate::plan::together;
 use crate::plan::{
-    Choices, ContainerArchive, ContainerPlan, DiskPlan, DiskSize, Epoch, FilesystemKind, GrowRoot, Output, Overlay,
-    Partition, PartitionSize, PartitionTable, Plan, Recommends, RepositoryUse, Role, ScriptPhase, ScrubPreset, Signed,
-    Support, UpdateStack,
+    Choices, ContainerArchive, ContainerPlan, DiskPlan, DiskSize, Epoch, FilesystemKind, GrowRoot, LayerCompression,
+    LayerSplit, Output, Overlay, Partition, PartitionSize, PartitionTable, Plan, Recommends, RepositoryUse, Role,
+    ScriptPhase, ScrubPreset, Signed, Support, UpdateStack,
 };
 use crate::scrub::rule;
 use crate::{description, format, plan};
@@ -278,6 +278,25 @@ fn container_lines(container: &ContainerPlan, line: &mut impl FnMut(&str, String
     let mut names = vec![format!("{}:{}", container.name, container.tag)];
     names.extend(container.additional_names.iter().cloned());
     line("container", names.join(", "));
+    for base in &container.bases {
+        let digest = match &base.digest {
+            Some(digest) => format!("{digest:.19}"),
+            None => "not pinned".to_string(),
+        };
+        line("", format!("{:<11}{} ({digest})", "built on", base.written));
+    }
+    let split = match container.layers {
+        LayerSplit::One => "one".to_string(),
+        LayerSplit::Packages { most } => format!("by packages, at most {most}"),
+    };
+    let compression = match container.compression {
+        LayerCompression::Gzip => "gzip",
+        LayerCompression::Zstd => "zstd",
+        LayerCompression::None => "not compressed",
+    };
+    if (container.layers, container.compression) != (LayerSplit::One, LayerCompression::Gzip) {
+        line("", format!("{:<11}{split}, {compression}", "layers"));
+    }
     let words = |command: &Option<Vec<String>>| command.as_ref().map(|words| format!("{words:?}"));
     let settings = [
         ("entrypoint", words(&container.entrypoint)),

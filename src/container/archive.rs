@@ -1,25 +1,25 @@
 //! The outer archive of a container image: a layer and a few small files in one tar.
 //!
-//! In: a layer as a stream, and files. Out: the archive and its digest. The layer goes straight to its place: its header
-//! is written when its length and digest are known, and so the whole is hashed at the end, from the page cache. Writing
+//! In: layers as streams, and files. Out: the archive and its digest. Each layer goes straight to its place: its
+//! header is written when its length and digest are known, and so the whole is hashed at the end, from the page cache. Writing
 //! the layer apart first would copy it once more.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::gzip::{Compressed, GzipWriter};
+use super::compress::{Compressed, LayerWriter};
 use super::header::{self, BLOCK, Header, Type};
-use super::tar;
-use crate::error::{OrCannot, Result};
+use super::source::Blob;
+use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host;
 use crate::host::rooted::Kind;
 use crate::pieces::Pieces;
+use crate::plan::LayerCompression;
 use crate::release::{Artifact, hash};
 use crate::report::Step;
-use crate::scrub::ScrubbedTree;
 
 /// An archive under construction.
 pub struct Archive {
@@ -68,19 +68,31 @@ impl Archive {
         self.pad()
     }
 
-    /// The tree as a gzip layer. `name` is asked for the member's name when the layer's digests are known.
+    /// A blob of another archive, as it is.
+    pub fn blob(&mut self, name: &str, blob: &Blob) -> Result<()> {
+        self.put(&header::one_block(name.as_bytes(), blob.size, self.epoch))?;
+        let copied = io::copy(&mut blob.reader(), &mut self.file).or_cannot(|| format!("write {}", self.name))?;
+        if copied != blob.size {
+            return Err(Error::cannot(Exit::Description, format!("copy {name} of the base"))
+                .because(format!("it ends after {copied} of {} bytes", blob.size)));
+        }
+        self.at += copied;
+        self.pad()
+    }
+
+    /// What `write` writes, as a layer. `name` is asked for the member's name when the layer's digests are known.
     pub fn layer(
         &mut self,
-        tree: &ScrubbedTree,
+        write: impl FnOnce(&mut dyn Write) -> Result<()>,
         name: impl FnOnce(&Compressed) -> String,
+        how: LayerCompression,
         pieces: &mut Pieces,
-        step: &Step,
     ) -> Result<Compressed> {
         let header_at = self.at;
         self.put(&[0; BLOCK])?;
-        let mut gzip = GzipWriter::new(&mut self.file, pieces, self.at);
-        tar::write(tree, &mut gzip, step)?;
-        let layer = gzip.finish()?;
+        let mut packed = LayerWriter::new(&mut self.file, how, pieces, self.at);
+        write(&mut packed)?;
+        let layer = packed.finish()?;
         self.at += layer.size;
         self.pad()?;
         self.file.flush().or_cannot(|| format!("write {}", self.name))?;

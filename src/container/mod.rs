@@ -1,15 +1,23 @@
 //! Container images and root tarballs.
 //!
-//! In: a [`ScrubbedTree`] and a [`ContainerPlan`]. Out: one archive, its digests computed on the way. And back, for the
-//! audit: [`unpack`] lays the layers of any such archive into a folder. Never needs a container engine.
+//! In: a [`ScrubbedTree`], a [`ContainerPlan`], and the [`Base`] that it is built on. Out: one archive, its digests
+//! computed on the way. And back: [`unpack`] lays the layers of any such archive into a folder, for the audit, and
+//! [`Base`] for images that are built on others. Never needs a container engine.
 
 mod archive;
+pub mod base;
+mod compress;
 mod config;
+mod difference;
 mod docker;
-mod gzip;
+mod fetch;
 mod header;
+mod layers;
+mod lower;
 mod oci;
 mod root_tarball;
+pub mod source;
+mod split;
 mod tar;
 mod unpack;
 
@@ -22,23 +30,42 @@ use crate::release::Artifact;
 use crate::report::Step;
 use crate::scrub::ScrubbedTree;
 
+pub use base::{Base, BaseRecord};
 pub use unpack::{Form, Unpacked, unpack};
+
+/// What an image is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// Its files.
+    pub tree: &'a ScrubbedTree,
+    /// Its names, settings and layers.
+    pub plan: &'a ContainerPlan,
+    /// What it is for.
+    pub image: &'a Image,
+    /// What it is built on.
+    pub base: Option<&'a Base>,
+}
+
+/// A written image.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// The archive.
+    pub artifact: Artifact,
+    /// The names of members of the archive that are layers of the base, and so nothing that this build made.
+    pub inherited: Vec<String>,
+}
 
 /// Writes `folder/STEM.docker.tar` or `folder/STEM.oci.tar`. What `pieces` knows is not compressed again. 74 where
 /// the tree cannot be read or the file not be written.
-pub fn write(
-    tree: &ScrubbedTree,
-    plan: &ContainerPlan,
-    image: &Image,
-    folder: &Path,
-    stem: &str,
-    pieces: &mut Pieces,
-    step: &Step,
-) -> Result<Artifact> {
-    match plan.archive {
-        ContainerArchive::Docker => docker::write(tree, plan, image, folder, stem, pieces, step),
-        ContainerArchive::Oci => oci::write(tree, plan, image, folder, stem, pieces, step),
+pub fn write(order: &Order<'_>, folder: &Path, stem: &str, pieces: &mut Pieces, step: &Step) -> Result<Written> {
+    match order.plan.archive {
+        ContainerArchive::Docker => docker::write(order, folder, stem, pieces, step),
+        ContainerArchive::Oci => oci::write(order, folder, stem, pieces, step),
     }
+}
+
+fn inherited(layers: &[layers::Layer], name: impl Fn(&layers::Layer) -> String) -> Vec<String> {
+    layers.iter().filter(|layer| layer.new.is_none()).map(name).collect()
 }
 
 /// Writes `folder/STEM.tar.xz`, the bare tree.

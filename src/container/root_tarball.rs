@@ -16,7 +16,9 @@ pub fn write(tree: &ScrubbedTree, folder: &Path, stem: &str, step: &Step) -> Res
     let name = format!("{stem}.tar.xz");
     let out = ArtifactWriter::create(folder, &name)?;
     let mut xz = xz::encoder(out)?;
-    tar::write(tree, &mut xz, step)?;
+    let pieces = tar::pieces(tree)?;
+    step.total(pieces.len() as u64);
+    tar::write(tree, &pieces, &mut xz, step)?;
     let out = xz.finish().or_cannot(|| format!("write {name}"))?;
     out.finish("tar.xz")
 }

@@ -1,8 +1,8 @@
-//! A tree as a tar stream.
+//! A tree, or a part of it, as a tar stream.
 //!
-//! In: a [`ScrubbedTree`]. Out: the same bytes for the same tree: sorted names, numeric owners, times clamped to the
-//! image's date, hard links, devices, extended attributes. Never crosses into another filesystem, never carries what
-//! only means something on the host that built it.
+//! In: a [`ScrubbedTree`] and which of its entries are [`Piece`]s of the stream. Out: the same bytes for the same tree:
+//! sorted names, numeric owners, times clamped to the image's date, hard links, devices, extended attributes. Never
+//! crosses into another filesystem, never carries what only means something on the host that built it.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -16,36 +16,67 @@ use crate::scrub::ScrubbedTree;
 /// Folders whose content belongs to a running system and never into an archive.
 const EMPTY: &[&str] = &["/dev", "/proc", "/run", "/sys", "/tmp"];
 
-/// Writes every entry of the tree and the end of the archive to `out`. Names have no leading `./`; the tree's root is
-/// the member `./`. Sockets are left out with a warning.
-pub fn write(tree: &ScrubbedTree, out: &mut impl Write, step: &Step) -> Result<()> {
-    let entries: Vec<Entry> =
-        tree.tree().walk(&RootPath::root())?.into_iter().filter(|entry| belongs(&entry.path)).collect();
-    step.total(entries.len() as u64);
+/// What a stream holds of a tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// An entry as it is.
+    Whole(Entry),
+    #[allow(dead_code)]
+    /// A folder that a later layer describes again: here only because something in it is. Its time is 1970, so that
+    /// it does not change with what other layers put there.
+    Shell(Entry),
+    /// This path of the layers below is gone.
+    Whiteout(RootPath),
+}
+
+impl Piece {
+    /// The path that it is about.
+    pub fn path(&self) -> &RootPath {
+        match self {
+            Piece::Whole(entry) | Piece::Shell(entry) => &entry.path,
+            Piece::Whiteout(path) => path,
+        }
+    }
+}
+
+/// Every entry of the tree that belongs into an archive.
+pub fn pieces(tree: &ScrubbedTree) -> Result<Vec<Piece>> {
+    let entries = tree.tree().walk(&RootPath::root())?.into_iter();
+    Ok(entries.filter(|entry| belongs(&entry.path)).map(Piece::Whole).collect())
+}
+
+/// Writes the pieces and the end of the archive to `out`. Names have no leading `./`; the tree's root is the member
+/// `./`. Sockets are left out with a warning.
+pub fn write(tree: &ScrubbedTree, pieces: &[Piece], out: &mut dyn Write, step: &Step) -> Result<()> {
     let mut writer = TarWriter { tree: tree.tree(), epoch: tree.epoch(), out, links: HashMap::new(), step };
     let mut buffer = vec![0; 256 << 10];
-    for entry in &entries {
-        writer.entry(entry, &mut buffer)?;
+    for piece in pieces {
+        match piece {
+            Piece::Whole(entry) => writer.entry(entry, &mut buffer)?,
+            Piece::Shell(entry) => writer.entry(&Entry { mtime: 0, ..entry.clone() }, &mut buffer)?,
+            Piece::Whiteout(path) => writer.whiteout(path)?,
+        }
     }
     // Two blocks of zeros end an archive.
     writer.out.write_all(&[0; 2 * BLOCK]).or_cannot(|| "write the archive")
 }
 
-fn belongs(path: &RootPath) -> bool {
+/// Whether a path is a part of an image, and not of a running system.
+pub fn belongs(path: &RootPath) -> bool {
     let inside = |folder: &&str| path.is_below(&RootPath::new(folder)) && *path != RootPath::new(folder);
     !EMPTY.iter().any(inside)
 }
 
-struct TarWriter<'a, W> {
+struct TarWriter<'a> {
     tree: &'a Rooted,
     epoch: i64,
-    out: &'a mut W,
+    out: &'a mut dyn Write,
     /// The first name of each file that has several.
     links: HashMap<(u64, u64), Vec<u8>>,
     step: &'a Step,
 }
 
-impl<W: Write> TarWriter<'_, W> {
+impl TarWriter<'_> {
     fn entry(&mut self, entry: &Entry, buffer: &mut [u8]) -> Result<()> {
         let path = &entry.path;
         if entry.kind == Kind::Socket {
@@ -71,6 +102,21 @@ impl<W: Write> TarWriter<'_, W> {
         }
         self.step.advance(1, entry.size.0);
         Ok(())
+    }
+
+    fn whiteout(&mut self, path: &RootPath) -> Result<()> {
+        let name = path.parent().join([b".wh.", path.name()].concat());
+        let header = Header {
+            name: name.relative(),
+            what: Type::Is(&Kind::File),
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: self.epoch,
+            size: 0,
+            xattrs: &[],
+        };
+        self.put(&header.encode(), path)
     }
 
     fn header<'h>(
@@ -103,10 +149,8 @@ impl<W: Write> TarWriter<'_, W> {
     }
 
     fn xattrs(&self, path: &RootPath) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let mut xattrs = self.tree.xattrs(path)?;
-        xattrs.retain(|(name, _)| travels(name));
-        let strange = |(name, _): &(Vec<u8>, Vec<u8>)| name.contains(&b'=');
-        for (name, _) in xattrs.extract_if(.., |xattr| strange(xattr)) {
+        let (xattrs, strange) = xattrs(self.tree, path)?;
+        for name in strange {
             let name = String::from_utf8_lossy(&name).into_owned();
             self.warn(format!(
                 "the extended attribute `{name}` of {path} is left out: an archive cannot hold its name"
@@ -124,8 +168,19 @@ impl<W: Write> TarWriter<'_, W> {
     }
 }
 
+/// Extended attributes with their values.
+type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// The extended attributes that an archive holds, sorted, and the names of those whose name it cannot hold.
+pub fn xattrs(tree: &Rooted, path: &RootPath) -> Result<(Attributes, Vec<Vec<u8>>)> {
+    let mut xattrs = tree.xattrs(path)?;
+    xattrs.retain(|(name, _)| travels(name));
+    let strange = xattrs.extract_if(.., |(name, _)| name.contains(&b'=')).map(|(name, _)| name).collect();
+    Ok((xattrs, strange))
+}
+
 /// Labels of the host's security modules, and what its overlay mounts keep, mean nothing elsewhere.
-fn travels(name: &[u8]) -> bool {
+pub fn travels(name: &[u8]) -> bool {
     let host_only: &[&[u8]] = &[b"security.selinux", b"security.evm", b"security.apparmor", b"security.SMACK64"];
     let acl: &[&[u8]] = &[b"system.posix_acl_access", b"system.posix_acl_default"];
     if name.starts_with(b"system.") {

@@ -20,7 +20,7 @@ use super::release_file;
 use super::remembered::{Answer, Solved};
 use super::repository::Source;
 use super::solution::{self, Chosen};
-use super::{Package, PackageSet, ReleaseFile};
+use super::{Beneath, Package, PackageSet, ReleaseFile, database};
 use crate::bytes::Bytes;
 use crate::cache::PackageStore;
 use crate::error::{Error, Exit, Result};
@@ -54,6 +54,7 @@ pub struct Apt {
     pub(super) unpacker: Unpacker,
     pub(super) initrds: Initrds,
     pub(super) store: PackageStore,
+    pub(super) beneath: Beneath,
 }
 
 /// The metadata that apt accepted, in the sources' order.
@@ -84,7 +85,19 @@ impl Apt {
             unpacker: Unpacker::default(),
             initrds: Initrds::of(plan),
             store: cache.clone(),
+            beneath: Beneath::Nothing,
         })
+    }
+
+    /// Says what the tree begins as.
+    pub fn on_top_of(mut self, beneath: Beneath) -> Apt {
+        self.beneath = beneath;
+        self
+    }
+
+    /// Whether the packages of a base are all that is wanted.
+    fn asks_for_nothing(&self) -> bool {
+        self.beneath != Beneath::Nothing && self.named().next().is_none()
     }
 
     /// Chooses who unpacks archives.
@@ -100,7 +113,7 @@ impl Apt {
         self.check_names()?;
         let used: Vec<usize> =
             (0..self.sources.len()).filter(|at| self.sources[*at].used != RepositoryUse::ImageOnly).collect();
-        if used.is_empty() {
+        if used.is_empty() && !self.asks_for_nothing() {
             return Err(
                 Error::cannot(Exit::Description, "resolve the packages").because("no repository is used for the build")
             );
@@ -109,8 +122,13 @@ impl Apt {
         for (source, keyring) in self.sources.iter().zip(&mut self.keyrings) {
             *keyring = apt_folder::keys(source, &transport, &self.scratch, reporter)?;
         }
+        if self.asks_for_nothing() {
+            step.finish("no packages are asked for: those of the base stay");
+            return Ok(PackageSet::default());
+        }
         let pairs: Vec<(&Source, &Keyring)> = used.iter().map(|at| (&self.sources[*at], &self.keyrings[*at])).collect();
         let folder = AptFolder::open(self.store.cache(), &self.scratch, &pairs, &self.native, &self.foreign)?;
+        folder.installed(self.beneath.status())?;
         folder.update(&self.sources, reporter)?;
         let used: Vec<&Source> = pairs.iter().map(|pair| pair.0).collect();
         let indexes = read_indexes(&folder, &used, &self.scratch, reporter)?;
@@ -217,6 +235,7 @@ impl Apt {
         }
         lines.push(indexes.preferences.clone());
         lines.push(format!("{:?}", self.request.recommends));
+        lines.push(format!("on top of {}", crate::cache::Sha256::of(self.beneath.status())));
         lines.extend(self.words());
         lines.extend(self.request.ignore.iter().map(|named| format!("not {}", solution::base_name(&named.name))));
         Ok(Some(lines.join("\n")))
@@ -226,9 +245,13 @@ impl Apt {
     fn words(&self) -> Vec<String> {
         // apt counts itself among the essential ones.
         let essential = "?essential,?not(?exact-name(apt))";
-        let mut words: Vec<String> = vec![format!("?and(?architecture({}),{essential})", self.native)];
-        words.extend(self.named().map(|named| named.name.clone()));
-        if self.update_stack == UpdateStack::Kept {
+        let mut words: Vec<String> = self.named().map(|named| named.name.clone()).collect();
+        // What a base has of them stays as it is, unless something asks for more.
+        let is_new = self.beneath.status().is_empty();
+        if is_new {
+            words.push(format!("?and(?architecture({}),{essential})", self.native));
+        }
+        if self.update_stack == UpdateStack::Kept && is_new {
             words.push("apt".into());
             let permanent = self.sources.iter().filter(|source| source.used != RepositoryUse::Build);
             if permanent.into_iter().any(|source| source.permanent_url().starts_with("https:")) {
@@ -247,7 +270,7 @@ impl Apt {
         };
         let program =
             folder.program("apt-get").arg("-q").arg("-o").arg(format!("APT::Install-Recommends={recommends}"));
-        let program = program.args(["install", "--print-uris", "--"]).args(self.words());
+        let program = program.args(["install", "--no-remove", "--print-uris", "--"]).args(self.words());
         let ended = program.run_to_end(reporter, |_| {})?;
         let said = failure::text_of(&ended);
         if ended.status.success() {
@@ -262,9 +285,14 @@ impl Apt {
 
     /// Marks what the description named: by name, or, for a virtual package, what provides it.
     fn mark_requested(&self, packages: &mut [Package]) -> Result<()> {
+        let beneath = deb822::parse(&String::from_utf8_lossy(self.beneath.status())).unwrap_or_default();
+        let beneath: Vec<&Stanza> = beneath.iter().filter(|stanza| database::is_installed(stanza)).collect();
         for named in self.named() {
             let name = solution::base_name(&named.name);
-            let mut found = false;
+            let mut found = beneath.iter().any(|stanza| {
+                let provided = stanza.text("Provides").split(',').filter_map(|one| one.split_ascii_whitespace().next());
+                stanza.text("Package") == name || provided.map(solution::base_name).any(|other| other == name)
+            });
             for package in packages.iter_mut().filter(|package| package.name == name) {
                 package.requested = true;
                 found = true;

@@ -208,7 +208,6 @@ impl AptFolder {
             if same { Ok(()) } else { file::write_atomically(path, content) }
         };
         once(&state.join("sources.list.d").join("ingot.sources"), text.as_bytes())?;
-        once(&state.join("status"), b"")?;
         let mut keyrings = Vec::new();
         for (source, keyring) in sources {
             let path = state.join("keyrings").join(format!("{}.gpg", &keyring.digest().to_string()[..32]));
@@ -248,6 +247,14 @@ impl AptFolder {
     /// A file with the binary keys of each source, in the sources' order; `None` where no signature is demanded.
     pub fn keyrings(&self) -> &[Option<PathBuf>] {
         &self.keyrings
+    }
+
+    /// Lets apt see these packages as installed; empty: none.
+    pub fn installed(&self, status: &[u8]) -> Result<()> {
+        let path = self.state.join("status");
+        let same = file::is_file(&path) && file::read(&path)? == status;
+        // apt rebuilds its cache when it is newer than it.
+        if same { Ok(()) } else { file::write_atomically(&path, status) }
     }
 
     /// Where the indexes are.

@@ -14,7 +14,7 @@ use super::dependency::{Follow, Graph};
 use super::order::{self, Batch};
 use super::solution;
 use super::unpack;
-use super::{Package, PackageSet, Phase};
+use super::{Beneath, Package, PackageSet, Phase};
 use crate::cache::{UnpackedStore, unpacked};
 use crate::error::{Error, Exit, Result};
 use crate::host::file;
@@ -68,6 +68,10 @@ impl Apt {
         let members: Vec<usize> =
             (0..set.packages.len()).filter(|at| bootstrap.contains(at) == (phase == Phase::Bootstrap)).collect();
         let packages = |at: &[usize]| at.iter().map(|at| set.packages[*at].clone()).collect::<Vec<Package>>();
+        // A base may have no package manager that could do nothing.
+        if members.is_empty() && self.beneath != Beneath::Nothing {
+            return Ok(());
+        }
         if phase == Phase::Bootstrap {
             lay_out(self, tree)?;
         }
@@ -90,9 +94,9 @@ impl Apt {
                 let step = reporter.step(name);
                 let run = Run { sandbox: &shown, step: &step };
                 run.step.total(members.len() as u64);
-                let mut configured = bootstrap.clone();
+                let mut configured = if phase == Phase::Image { bootstrap.clone() } else { BTreeSet::new() };
                 let mut rest = members.clone();
-                if phase == Phase::Bootstrap {
+                if phase == Phase::Bootstrap && self.beneath.status().is_empty() {
                     configured = install_essential(set, &graph, tree, &run, &archives, &self.scratch)?;
                     rest.retain(|at| !configured.contains(at));
                 }

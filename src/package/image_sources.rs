@@ -7,10 +7,10 @@
 use std::path::{Path, PathBuf};
 
 use super::apt::Apt;
-use super::deb822::Stanza;
+use super::deb822::{self, Stanza};
 use super::release_file;
 use super::repository::{ImageUrl, Source};
-use super::{PackageSet, keyring::Keyring};
+use super::{PackageSet, keyring::Keyring, solution};
 use crate::error::Result;
 use crate::host::file;
 use crate::host::program::Program;
@@ -20,6 +20,7 @@ use crate::report::Reporter;
 
 const SOURCES: &str = "/etc/apt/sources.list.d";
 const KEYRINGS: &str = "/etc/apt/keyrings";
+const EXTENDED_STATES: &str = "/var/lib/apt/extended_states";
 const PACKAGED_KEYRINGS: &str = "/usr/share/keyrings";
 
 impl Apt {
@@ -126,7 +127,15 @@ impl Apt {
         let mut automatic: Vec<&super::Package> = set.packages.iter().collect();
         automatic.retain(|package| !package.requested && !package.essential && package.name != "apt");
         automatic.sort_by(|left, right| (&left.name, &left.arch).cmp(&(&right.name, &right.arch)));
-        let mut text = String::new();
+        let noted = tree.read_if_there(&EXTENDED_STATES.into())?.unwrap_or_default();
+        let noted = deb822::parse(&String::from_utf8_lossy(&noted)).unwrap_or_default();
+        // What a base noted stays, apart from what this description is about.
+        let stays = |stanza: &&Stanza| {
+            let name = stanza.text("Package");
+            let is_named = self.named().any(|named| solution::base_name(&named.name) == name);
+            !is_named && !automatic.iter().any(|package| package.name == name)
+        };
+        let mut text: String = noted.iter().filter(stays).map(|stanza| format!("{stanza}\n")).collect();
         for package in automatic {
             let arch = if package.arch == "all" { &self.native } else { &package.arch };
             let mut stanza = Stanza::default();
@@ -135,7 +144,7 @@ impl Apt {
             stanza.set("Auto-Installed", "1");
             text.push_str(&format!("{stanza}\n"));
         }
-        tree.write(&"/var/lib/apt/extended_states".into(), text, 0o644)
+        tree.write(&EXTENDED_STATES.into(), text, 0o644)
     }
 }
 

@@ -24,6 +24,26 @@ pub enum Phase {
     Image,
 }
 
+/// What a tree begins as.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Beneath {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A container with the packages of this dpkg status file; empty: with none.
+    Base(Vec<u8>),
+}
+
+impl Beneath {
+    /// dpkg's status file; empty where there are no packages.
+    pub fn status(&self) -> &[u8] {
+        match self {
+            Beneath::Nothing => &[],
+            Beneath::Base(status) => status,
+        }
+    }
+}
+
 /// A package manager for one image.
 pub trait PackageManager: Debug + Send + Sync {
     /// Solves, fetches and verifies: signatures of the repositories, digests of the archives.
@@ -74,9 +94,10 @@ pub fn open(
     store: &PackageStore,
     unpacker: Unpacker,
     scratch: &Path,
+    beneath: Beneath,
 ) -> Result<Box<dyn PackageManager>> {
     match plan.packages.manager {
-        Manager::Apt => Ok(Box::new(Apt::open(plan, mirrors, store, scratch)?.unpacker(unpacker))),
+        Manager::Apt => Ok(Box::new(Apt::open(plan, mirrors, store, scratch)?.unpacker(unpacker).on_top_of(beneath))),
     }
 }
 

@@ -37,11 +37,11 @@ use crate::bytes::Bytes;
 use crate::plan::Signed;
 pub use apt::Apt;
 pub use dpkg::Unpacker;
-pub use manager::{PackageManager, Phase, open};
+pub use manager::{Beneath, PackageManager, Phase, open};
 pub use mirror::Mirrors;
 
 /// What was resolved: pinned and verified, in the order in which the manager installs it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PackageSet {
     /// Packages in installation order.
     pub packages: Vec<Package>,

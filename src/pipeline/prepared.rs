@@ -27,6 +27,8 @@ pub struct Prepared {
     pub described: DescribedPaths,
     /// When the builds began that wrote to it, seconds since 1970.
     pub builds_began: Vec<i64>,
+    /// Digests of the containers that it began as; empty where there were none.
+    pub base: String,
 }
 
 /// The file; `request` is what the caller needs to make the same plan again.
@@ -39,6 +41,8 @@ struct Kept<R> {
     epoch: i64,
     described: Vec<Vec<u8>>,
     builds_began: Vec<i64>,
+    #[serde(default)]
+    base: String,
 }
 
 impl Prepared {
@@ -51,8 +55,8 @@ impl Prepared {
     pub fn keep<R: Serialize>(self, root: &Path, request: R) -> Result<()> {
         let described = self.described.iter().map(|path| path.as_bytes().to_vec()).collect();
         let version = env!("CARGO_PKG_VERSION").to_string();
-        let Prepared { packages, epoch, builds_began, .. } = self;
-        let kept = Kept { version, request, packages, epoch, described, builds_began };
+        let Prepared { packages, epoch, builds_began, base, .. } = self;
+        let kept = Kept { version, request, packages, epoch, described, builds_began, base };
         let text = serde_json::to_vec(&kept);
         let text = text.map_err(|error| Error::cannot(Exit::Bug, format!("write {FILE}")).because(error))?;
         file::create_folders(&root.join("image"))?;
@@ -74,7 +78,7 @@ impl Prepared {
         }
         let kept: Kept<R> = serde_json::from_slice(&text).map_err(|error| cannot(Exit::Description).because(error))?;
         let described = kept.described.iter().map(RootPath::new).collect();
-        let Kept { packages, epoch, builds_began, request, .. } = kept;
-        Ok((Prepared { packages, epoch, described, builds_began }, request))
+        let Kept { packages, epoch, builds_began, request, base, .. } = kept;
+        Ok((Prepared { packages, epoch, described, builds_began, base }, request))
     }
 }

@@ -185,6 +185,9 @@ fn keys(plan: &Plan, order: &Order, supplies: &Supplies) -> Result<Vec<(Point, K
     key.add("ingot itself", &order.tool);
     supplies.manager.influences().into_iter().for_each(|(name, value)| key.add(name, value));
     key.add("the image's date", supplies.epoch.to_string());
+    if let Some(base) = &supplies.base {
+        key.add("the container below", base.digest());
+    }
     add_packages(&mut key, "bootstrap", &bootstrap);
     for archive in &plan.root.bootstrap_archives {
         let target = RootPath::new(&archive.target);

@@ -153,6 +153,9 @@ fn key(plans: &[Plan], order: &Order, supplies: &Supplies) -> Result<Key> {
     key.add("the image's date", supplies.epoch.to_string());
     key.add("reports", format!("{:?}", order.reports));
     supplies.manager.influences().into_iter().for_each(|(name, value)| key.add(name, value));
+    if let Some(base) = &supplies.base {
+        key.add("the container below", base.digest());
+    }
     key.add("where packages come from", supplies.manager.fingerprint());
     for (number, package) in supplies.packages.packages.iter().enumerate() {
         let text = format!("{number} {} {}", package.version, package.sha256);

@@ -1,13 +1,30 @@
 //! `<containerconfig>` to a [`ContainerPlan`].
 //!
-//! In: a checked `<type>`. Out: names, command, settings, with KIWI's defaults. Never knows what is in the image.
+//! In: a checked `<type>` and ingot's own elements. Out: names, command, settings, layers, with KIWI's defaults. Never knows what is in the image.
 
-use super::{ContainerArchive, ContainerPlan, History, Image, Warning};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::selection::Selection;
+use super::{
+    BasePlan, Choices, ContainerArchive, ContainerPlan, History, Image, LayerCompression, LayerSplit, Warning, address,
+};
 use crate::description::xml::Node;
-use crate::description::{Type, truth};
+use crate::description::{Extension, Problem, Problems, Type, shown, truth};
 
-/// Plans a container.
-pub fn plan(kind: &Type, image: &Image, warnings: &mut Vec<Warning>) -> ContainerPlan {
+/// How many new layers there are at most where nothing says it.
+pub const MOST_LAYERS: u32 = 20;
+
+/// Plans a container; `folder` is the description's own.
+pub fn plan(
+    kind: &Type,
+    image: &Image,
+    selection: &Selection<'_>,
+    folder: &Path,
+    choices: &Choices,
+    problems: &mut Problems,
+    warnings: &mut Vec<Warning>,
+) -> ContainerPlan {
     let config = kind.child("containerconfig");
     let text =
         |name: &str| config.and_then(|config| config.attribute(name)).map(|attribute| attribute.value.to_string());
@@ -25,12 +42,6 @@ pub fn plan(kind: &Type, image: &Image, warnings: &mut Vec<Warning>) -> Containe
     let names = text("additionalnames").unwrap_or_default();
     let additional_names: Vec<String> =
         names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(|other| full(other, &name, &tag)).collect();
-    if let (ContainerArchive::Oci, Some(attribute)) =
-        (archive, config.and_then(|node| node.attribute("additionalnames")))
-    {
-        let text = "`additionalnames` is ignored: an OCI archive holds one name".to_string();
-        warnings.push(Warning { text, place: Some(attribute.name.span.place()) });
-    }
     if let Some(temporary) = kind.get("ensure_empty_tmpdirs").filter(|value| !truth(value)) {
         let text =
             "ensure_empty_tmpdirs=\"false\" is ignored: /tmp and /run of a container are always empty".to_string();
@@ -38,7 +49,9 @@ pub fn plan(kind: &Type, image: &Image, warnings: &mut Vec<Warning>) -> Containe
     }
     let entrypoint = config.and_then(|config| command(config, "entrypoint"));
     let mut command = config.and_then(|config| command(config, "subcommand"));
-    if entrypoint.is_none() && command.is_none() {
+    let bases = bases(kind, selection, folder, problems);
+    // What is built on another image goes on with the command of that one.
+    if entrypoint.is_none() && command.is_none() && bases.is_empty() {
         command = Some(vec!["/bin/bash".to_string()]);
     }
     let pairs = |group: &str, element: &str| {
@@ -50,7 +63,7 @@ pub fn plan(kind: &Type, image: &Image, warnings: &mut Vec<Warning>) -> Containe
     };
     ContainerPlan {
         archive,
-        additional_names: if archive == ContainerArchive::Oci { Vec::new() } else { additional_names },
+        additional_names,
         author: text("maintainer").unwrap_or_else(|| format!("{} <{}>", image.author, image.contact)),
         user: text("user"),
         working_dir: text("workingdir"),
@@ -64,9 +77,86 @@ pub fn plan(kind: &Type, image: &Image, warnings: &mut Vec<Warning>) -> Containe
             .and_then(|config| config.children("stopsignal").next())
             .map(|signal| signal.trimmed().value),
         history: config.and_then(|config| config.children("history").next()).map(history).unwrap_or_default(),
+        bases,
+        layers: layers(selection, choices),
+        compression: compression(selection, choices),
+        annotations: annotations(selection),
         name,
         tag,
     }
+}
+
+/// `derived_from`, with the digests that `<ingot:base>` pins.
+fn bases(kind: &Type, selection: &Selection<'_>, folder: &Path, problems: &mut Problems) -> Vec<BasePlan> {
+    let mut bases: Vec<BasePlan> = Vec::new();
+    let attribute = kind.get("derived_from");
+    if let Some(attribute) = attribute {
+        for written in attribute.split(',').map(str::trim) {
+            match address::read(written, folder) {
+                Ok(source) => bases.push(BasePlan {
+                    written: written.to_string(),
+                    source,
+                    digest: None,
+                    place: Some(attribute.span.place()),
+                }),
+                Err(why) => {
+                    let title = format!("`{}` is no container to build on", shown(written));
+                    problems.add(Problem::invalid(title).at(&attribute.span).label(why));
+                }
+            }
+        }
+    }
+    for pin in selection.extensions.iter().filter(|extension| extension.name == "base") {
+        let Some(digest) = pin.attributes.get("digest") else { continue };
+        let source = pin.attributes.get("source");
+        let mut meant: Vec<&mut BasePlan> =
+            bases.iter_mut().filter(|base| source.is_none_or(|source| base.written == **source)).collect();
+        match meant.as_mut_slice() {
+            [base] => base.digest = Some(digest.to_string()),
+            // An address that cannot be read was told already.
+            [] if source.is_none() && attribute.is_some() => {}
+            [] => {
+                let title = "<ingot:base> pins a container that this image is not built on";
+                let span = source.map_or(&pin.span, |source| &source.span);
+                problems.add(Problem::invalid(title).at(span).hint("its `source` is an entry of `derived_from`"));
+            }
+            _ => problems.add(
+                Problem::invalid("<ingot:base> does not say which of several containers it pins")
+                    .at(&pin.span)
+                    .hint("give it a `source`, an entry of `derived_from`"),
+            ),
+        }
+    }
+    bases
+}
+
+/// The last word of `<ingot:layers>` on one of its attributes.
+fn word<'a>(selection: &Selection<'a>, name: &str) -> Option<&'a str> {
+    let layers = selection.extensions.iter().filter(|extension| extension.name == "layers");
+    let mut words = layers.filter_map(|extension: &&'a Extension| extension.attributes.get(name));
+    words.next_back().map(|word| word.as_str())
+}
+
+fn layers(selection: &Selection<'_>, choices: &Choices) -> LayerSplit {
+    let most = word(selection, "most").and_then(|most| most.parse().ok()).unwrap_or(MOST_LAYERS);
+    choices.layers.unwrap_or(match word(selection, "split") {
+        Some("packages") => LayerSplit::Packages { most },
+        _ => LayerSplit::One,
+    })
+}
+
+fn compression(selection: &Selection<'_>, choices: &Choices) -> LayerCompression {
+    choices.layer_compression.unwrap_or(match word(selection, "compression") {
+        Some("zstd") => LayerCompression::Zstd,
+        Some("none") => LayerCompression::None,
+        _ => LayerCompression::Gzip,
+    })
+}
+
+fn annotations(selection: &Selection<'_>) -> BTreeMap<String, String> {
+    let annotations = selection.extensions.iter().filter(|extension| extension.name == "annotation");
+    let pairs = annotations.filter_map(|one| Some((one.attributes.get("name")?, one.attributes.get("value")?)));
+    pairs.map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
 
 /// `name:tag`, `:tag` and `name` with what is missing taken from the container itself.

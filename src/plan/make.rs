@@ -34,14 +34,30 @@ pub fn make(description: &Description, choices: &Choices) -> Result<Plan, Proble
     }
     let output = match kind.image.as_str() {
         "oem" => {
+            if let Some(from) = kind.get("derived_from") {
+                let title = format!("derived_from=\"{}\" on a disk", shown(from));
+                let label = "a disk is the only thing in its container";
+                problems.add(Problem::refused(title).at(&from.span).label(label));
+            }
             let disk = disk::plan(kind, &image, &seed, choices, &mut problems, &mut warnings);
             Some(Output::Disk(Box::new(disk)))
         }
-        "docker" | "oci" => Some(Output::Container(Box::new(container::plan(kind, &image, &mut warnings)))),
+        "docker" | "oci" => {
+            let folder = &description.beside.folder;
+            let container = container::plan(kind, &image, &selection, folder, choices, &mut problems, &mut warnings);
+            Some(Output::Container(Box::new(container)))
+        }
         "tbz" => Some(Output::RootTarball),
         // Refused by name in `conflict`.
         _ => None,
     };
+    if let (Some(Output::Container(container)), true) = (&output, *manager != request::APT)
+        && let Some(base) = container.bases.first()
+    {
+        let title = format!("building on `{}` with {}", shown(&base.written), shown(&manager));
+        let label = "only apt adds packages to a container that is there";
+        problems.add(Problem::refused(title).at(&manager.span).label(label));
+    }
     let mut root = rootfs::plan(description, &selection, kind, choices, &mut problems);
     warnings.extend(rootfs::hooks_without_meaning(description));
     root.variables = variables::variables(description, &selection, kind);

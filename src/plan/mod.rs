@@ -3,6 +3,7 @@
 //! In: a [`Description`](crate::description::Description) and the user's [`Choices`]. Out: a [`Plan`], printable as JSON.
 //! Never does I/O, never reads the clock or the environment: the same description and choices give the same plan.
 
+pub mod address;
 pub mod conflict;
 pub mod container;
 pub mod disk;
@@ -29,9 +30,9 @@ pub use crate::error::Warning;
 pub use identity::{Seed, Uuid};
 pub use make::make;
 pub use output::{
-    BootPlan, ContainerArchive, ContainerPlan, DiskPlan, DiskSize, Filesystem, FilesystemKind, Firmware, FormatChoice,
-    GrowRoot, History, Initrd, Output, Partition, PartitionSize, PartitionTable, Persistency, Role, Support,
-    TimeoutStyle,
+    BasePlan, BootPlan, ContainerArchive, ContainerPlan, DiskPlan, DiskSize, Filesystem, FilesystemKind, Firmware,
+    FormatChoice, GrowRoot, History, ImageAddress, Initrd, LayerCompression, LayerSplit, Output, Partition,
+    PartitionSize, PartitionTable, Persistency, Role, Support, TimeoutStyle,
 };
 pub use overrides::Overrides;
 
@@ -54,6 +55,10 @@ pub struct Choices {
     pub network_for_scripts: NetworkForScripts,
     /// KIWI's `--setenv`: names and values in the environment of scripts.
     pub environment: BTreeMap<String, String>,
+    /// `--layers`; wins over the description.
+    pub layers: Option<LayerSplit>,
+    /// `--layer-compression`; wins over the description.
+    pub layer_compression: Option<LayerCompression>,
 }
 
 /// The whole of a build, decided.

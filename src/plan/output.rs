@@ -4,11 +4,13 @@
 //! Never holds a way of making them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Uuid;
 use crate::bytes::Bytes;
+use crate::error::Place;
 
 /// What is written.
 #[derive(Clone, Debug, Serialize)]
@@ -281,6 +283,86 @@ pub struct ContainerPlan {
     pub stop_signal: Option<String>,
     /// `<history>`.
     pub history: History,
+    /// `derived_from`: the images whose layers lie below, the lowest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bases: Vec<BasePlan>,
+    /// How the files are divided into layers.
+    pub layers: LayerSplit,
+    /// How new layers are compressed.
+    pub compression: LayerCompression,
+    /// Annotations of the manifest (`<ingot:annotation>`).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// An image that a container is built on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BasePlan {
+    /// As the description writes it.
+    pub written: String,
+    /// Where it is.
+    pub source: ImageAddress,
+    /// `<ingot:base digest>`: what it must be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Where it stands.
+    #[serde(skip)]
+    pub place: Option<Place>,
+}
+
+/// Where a container image is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageAddress {
+    /// A Docker archive, an OCI layout in a tar or in a folder on this host.
+    Local {
+        /// Which file or folder.
+        path: PathBuf,
+        /// Which image of it, where it holds several.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+    /// What skopeo fetches: `docker://registry/name:tag`, `containers-storage:name`.
+    Fetched(String),
+}
+
+/// How files are divided into layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LayerSplit {
+    /// One layer holds everything.
+    One,
+    /// What changes together is together: packages by their source, what the description adds on top.
+    Packages {
+        /// No more new layers than this.
+        most: u32,
+    },
+}
+
+/// How layers are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LayerCompression {
+    /// gzip, which everything reads.
+    #[default]
+    Gzip,
+    /// Zstandard: smaller and quicker to unpack.
+    Zstd,
+    /// Not at all.
+    None,
+}
+
+impl ContainerPlan {
+    /// Every `name:tag` that the image has, each once, its own first.
+    pub fn names(&self) -> Vec<String> {
+        let mut names = vec![format!("{}:{}", self.name, self.tag)];
+        for name in &self.additional_names {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        names
+    }
 }
 
 /// `<history>`.

@@ -36,6 +36,8 @@ pub struct Overrides {
     pub delete_packages: Vec<String>,
     /// `--set-container-tag`.
     pub container_tag: Option<String>,
+    /// `--set-container-derived-from`.
+    pub container_derived_from: Option<String>,
     /// `--add-container-label NAME=VALUE`, in order.
     pub container_labels: Vec<(String, String)>,
     /// What `obs://PROJECT/REPOSITORY` means.
@@ -162,7 +164,8 @@ impl Overrides {
         choices: &Choices,
         problems: &mut Problems,
     ) -> Result<(), Problems> {
-        let of_container = self.container_tag.is_some() || !self.container_labels.is_empty();
+        let of_container =
+            self.container_tag.is_some() || self.container_derived_from.is_some() || !self.container_labels.is_empty();
         if self.type_attributes.is_empty() && !of_container {
             return Ok(());
         }
@@ -181,9 +184,22 @@ impl Overrides {
             return Ok(());
         }
         if !matches!(kind.image.as_str(), "docker" | "oci") {
-            let title = format!("an image of type {} has neither tag nor labels", shown(&kind.image));
-            let option = if self.container_tag.is_some() { "--set-container-tag" } else { "--add-container-label" };
+            let title = format!("an image of type {} has neither tag nor labels nor a base", shown(&kind.image));
+            let option = match (&self.container_tag, &self.container_derived_from) {
+                (Some(_), _) => "--set-container-tag",
+                (None, Some(_)) => "--set-container-derived-from",
+                (None, None) => "--add-container-label",
+            };
             problems.add(Problem::invalid(title).at(&span(option, "")));
+            return Ok(());
+        }
+        if let Some(from) = &self.container_derived_from {
+            let at = span("--set-container-derived-from", from);
+            if let Err(problem) = kind.set_attribute(spanned("derived_from", &at), spanned(from, &at)) {
+                problems.add(problem);
+            }
+        }
+        if self.container_tag.is_none() && self.container_labels.is_empty() {
             return Ok(());
         }
         let config = child(&mut kind.node, "containerconfig");

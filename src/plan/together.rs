@@ -57,6 +57,13 @@ fn difference(one: &Plan, other: &Plan) -> Option<String> {
     if settings(one) != settings(other) {
         return Some("their packages are installed with other settings".into());
     }
+    let bases = |plan: &Plan| match &plan.output {
+        Output::Container(container) => container.bases.clone(),
+        _ => Vec::new(),
+    };
+    if bases(one) != bases(other) {
+        return Some("they are not built on the same containers".into());
+    }
     let repositories = |plan: &Plan| serde_json::to_string(&plan.repositories).unwrap_or_default();
     if repositories(one) != repositories(other) {
         return Some("their packages come from other repositories".into());

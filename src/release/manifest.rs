@@ -33,6 +33,9 @@ pub struct Manifest {
     description: DescriptionDigest,
     update_stack: UpdateStack,
     repositories: Vec<RepositoryRecord>,
+    /// The containers that it is built on, the lowest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    bases: Vec<PinnedImage>,
     packages: Vec<PackageRecord>,
     /// One for each output.
     scrub: Vec<ScrubRecord>,
@@ -56,6 +59,18 @@ struct RepositoryRecord {
     alias: String,
     source: String,
     releases: Vec<ReleaseFile>,
+}
+
+/// A container image that went into this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PinnedImage {
+    /// Where it came from, as the description writes it.
+    pub source: String,
+    /// Digest of its manifest or index; of its configuration, where it has neither.
+    pub digest: String,
+    /// Digests of its uncompressed layers, the lowest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<String>,
 }
 
 /// A package as it is in the image.
@@ -94,6 +109,8 @@ pub struct Parts<'a> {
     pub plan: &'a Plan,
     /// The image's date in seconds since 1970.
     pub epoch: i64,
+    /// The containers that it is built on.
+    pub bases: Vec<PinnedImage>,
     /// Digests of what the user wrote.
     pub description: DescriptionDigest,
     /// What was resolved.
@@ -111,7 +128,7 @@ pub struct Parts<'a> {
 impl Manifest {
     /// Puts together what the stages know.
     pub fn new(parts: Parts<'_>) -> Manifest {
-        let Parts { plan, epoch, description, packages, installed, scrubs, warnings, artifacts } = parts;
+        let Parts { plan, epoch, bases, description, packages, installed, scrubs, warnings, artifacts } = parts;
         let repositories = plan.repositories.iter().map(|repository| record(repository, packages)).collect();
         Manifest {
             schema: SCHEMA,
@@ -125,6 +142,7 @@ impl Manifest {
             description,
             update_stack: plan.update_stack,
             repositories,
+            bases,
             packages: installed,
             scrub: scrubs,
             warnings: warnings.iter().map(|warning| warning.text.clone()).collect(),

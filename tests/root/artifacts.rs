@@ -112,7 +112,7 @@ fn skopeo_and_umoci_read_an_oci_layout() {
     let description = settled(bench.container().edit("image=\"docker\"", "image=\"oci\""));
     bench.build(&description).run().expect(0);
     let archive = result(&bench.path("out"), ".oci.tar");
-    let inspected = run("skopeo", &["inspect", "--config", &format!("oci-archive:{}", text(&archive))]);
+    let inspected = run("skopeo", &["inspect", "--config", &format!("oci-archive:{}:1", text(&archive))]);
     let inspected: serde_json::Value = serde_json::from_str(&inspected).unwrap();
     assert_eq!(inspected["config"]["Entrypoint"], serde_json::json!(["/usr/bin/tiny-app", "--first"]));
     assert_eq!(inspected["author"], "Somebody");

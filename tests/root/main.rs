@@ -5,6 +5,7 @@
 mod support;
 
 mod artifacts;
+mod derived;
 mod disk;
 mod downloads;
 mod farm;

@@ -11,7 +11,7 @@ use ingot::container::{self, Form};
 use ingot::host::rooted::{Kind, RootPath, Rooted};
 use ingot::host::untar::Owners;
 use ingot::pieces::Pieces;
-use ingot::plan::{ContainerArchive, ContainerPlan, History, Image};
+use ingot::plan::{ContainerArchive, ContainerPlan, History, Image, LayerCompression, LayerSplit};
 use ingot::release::Artifact;
 use ingot::report::Reporter;
 use ingot::root::RootTree;
@@ -166,20 +166,18 @@ fn plan(archive: ContainerArchive) -> ContainerPlan {
         labels: [("org.example.a".to_string(), "b \"c\"".to_string())].into(),
         stop_signal: Some("SIGINT".into()),
         history: History { author: Some("H".into()), created_by: Some("by hand".into()), comment: Some("why".into()) },
+        bases: Vec::new(),
+        layers: LayerSplit::One,
+        compression: LayerCompression::Gzip,
+        annotations: [("org.example.b".to_string(), "c".to_string())].into(),
     }
 }
 
 fn write(tree: &ScrubbedTree, plan: &ContainerPlan, folder: &Path) -> Artifact {
-    container::write(
-        tree,
-        plan,
-        &image(),
-        folder,
-        "example",
-        &mut Pieces::ignored(),
-        &Reporter::silent().step("container"),
-    )
-    .unwrap()
+    let image = image();
+    let order = container::Order { tree, plan, image: &image, base: None };
+    let step = Reporter::silent().step("container");
+    container::write(&order, folder, "example", &mut Pieces::ignored(), &step).unwrap().artifact
 }
 
 fn sha256(path: &Path) -> String {
@@ -302,19 +300,12 @@ fn sockets_and_names_that_find_no_place_are_warned_about() {
     let reporter = Reporter::silent();
     let scrubbed = scrubbed(&place.join("tree"));
     let step = reporter.step("container");
-    container::write(
-        &scrubbed,
-        &plan(ContainerArchive::Oci),
-        &image(),
-        &place.path,
-        "example",
-        &mut Pieces::ignored(),
-        &step,
-    )
-    .unwrap();
+    let (image, plan) = (image(), plan(ContainerArchive::Docker));
+    let order = container::Order { tree: &scrubbed, plan: &plan, image: &image, base: None };
+    container::write(&order, &place.path, "example", &mut Pieces::ignored(), &step).unwrap();
     let warnings: Vec<_> = reporter.warnings().into_iter().map(|warning| warning.text).collect();
     assert_eq!(warnings.len(), 2, "{warnings:?}");
-    assert!(warnings[0].contains("registry.example.org/other:2") && warnings[1].contains("/srv/socket"));
+    assert!(warnings[0].contains("annotations") && warnings[1].contains("/srv/socket"));
 }
 
 /// Every setting of the plan, as it stands in a configuration.
@@ -342,9 +333,14 @@ fn skopeo_and_umoci_read_both_archives_and_every_setting() {
     let scrubbed = scrubbed(&place.join("tree"));
     write(&scrubbed, &plan(ContainerArchive::Docker), &place.path);
     write(&scrubbed, &plan(ContainerArchive::Oci), &place.path);
-    let oci = format!("oci-archive:{}", place.join("example.oci.tar").display());
+    let oci = format!("oci-archive:{}:1.0", place.join("example.oci.tar").display());
     let docker = format!("docker-archive:{}", place.join("example.docker.tar").display());
-    for reference in [oci.clone(), format!("{oci}:1.0"), docker.clone(), format!("{docker}:example/image:latest")] {
+    for reference in [
+        oci.clone(),
+        format!("oci-archive:{}:latest", place.join("example.oci.tar").display()),
+        docker.clone(),
+        format!("{docker}:example/image:latest"),
+    ] {
         let configuration: Value = serde_json::from_str(&run("skopeo", &["inspect", "--config", &reference])).unwrap();
         let top = ["created", "author", "architecture", "os"].map(|key| configuration[key].as_str().unwrap());
         assert_eq!(top, ["2023-11-14T22:13:20Z", "A <a@example.org>", "amd64", "linux"]);
@@ -370,7 +366,10 @@ fn skopeo_and_umoci_read_both_archives_and_every_setting() {
     // umoci opens the layout itself, too, once the tar is unpacked.
     let layout = place.folder("plain");
     run("tar", &["-xf", text(&place.join("example.oci.tar")), "-C", text(&layout)]);
-    assert_eq!(run("umoci", &["list", "--layout", text(&layout)]).trim(), "1.0");
+    assert_eq!(
+        run("umoci", &["list", "--layout", text(&layout)]).lines().collect::<std::collections::BTreeSet<_>>(),
+        ["1.0", "2", "latest"].into()
+    );
 }
 
 /// A tree with a shell that runs: the host's, with its libraries.
@@ -403,6 +402,10 @@ fn podman_loads_and_runs_both_archives() {
     };
     for (archive, file) in [(ContainerArchive::Docker, "docker"), (ContainerArchive::Oci, "oci")] {
         let mut plan = plan(archive);
+        // podman loads no OCI archive of several names.
+        if archive == ContainerArchive::Oci {
+            plan.additional_names.clear();
+        }
         let script = "id -u 2>/dev/null; pwd; echo $LANG; read line </etc/passwd; echo $line; echo $0; test -p pipe && echo pipe";
         plan.entrypoint = Some(vec!["/bin/sh".into(), "-c".into()]);
         plan.command = Some(vec![script.into()]);

@@ -195,7 +195,7 @@ pub struct Common {
     /// Remove a package (repeat for several)
     #[arg(long, value_name = "NAME")]
     pub delete_package: Vec<String>,
-    /// Refused: containers are not derived from others yet
+    /// Container that the image is built on, in place of `derived_from`
     #[arg(long, value_name = "URI")]
     pub set_container_derived_from: Option<String>,
     /// Tag of a container

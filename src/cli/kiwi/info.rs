@@ -11,7 +11,7 @@ use super::request::Request;
 use crate::cache::PackageStore;
 use crate::description::{self, Language};
 use crate::error::{Error, Exit, OrCannot, Result};
-use crate::package::{self, Unpacker};
+use crate::package::{self, Beneath, Unpacker};
 use crate::report::Reporter;
 
 /// Prints.
@@ -59,7 +59,8 @@ fn resolved(request: &Request, frame: &Frame<'_>) -> Result<Value> {
     let plan = request.plan(frame.colour)?.plan;
     let store = PackageStore::open(&frame.cache_dir()?)?;
     let scratch = tempfile::tempdir_in(frame.work_dir()?).or_cannot(|| "make a folder for scratch".to_string())?;
-    let mut manager = package::open(&plan, &frame.mirrors()?, &store, Unpacker::default(), scratch.path())?;
+    let mut manager =
+        package::open(&plan, &frame.mirrors()?, &store, Unpacker::default(), scratch.path(), Beneath::Nothing)?;
     let set = manager.resolve(&Reporter::silent())?;
     let mut packages = Map::new();
     for package in &set.packages {

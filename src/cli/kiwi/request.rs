@@ -70,6 +70,7 @@ impl Request {
             bootstrap_packages: common.add_bootstrap_package.clone(),
             delete_packages: common.delete_package.clone(),
             container_tag: common.set_container_tag.clone(),
+            container_derived_from: common.set_container_derived_from.clone(),
             container_labels: common.add_container_label.clone(),
             build_service: farm::build_service(settings.download_url.as_deref())?,
             unsigned_local: match farm::is_worker() {
@@ -141,14 +142,13 @@ pub fn choices(globals: &Globals) -> Result<Choices> {
         scrub_except: Vec::new(),
         network_for_scripts: NetworkForScripts::Host,
         environment,
+        layers: None,
+        layer_compression: None,
     })
 }
 
 fn refuse(common: &Common) -> Result<()> {
     let refused = |option: &str, why: &str| Err(Error::cannot(Exit::Description, format!("use {option}")).because(why));
-    if common.set_container_derived_from.is_some() {
-        return refused("--set-container-derived-from", "containers are not derived from others yet");
-    }
     if !common.ca_cert.is_empty() || common.ca_target_distribution.is_some() {
         return refused("--ca-cert", "certificates are not installed into images yet");
     }

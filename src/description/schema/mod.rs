@@ -294,6 +294,23 @@ pub const EXTENSIONS: &[Element] = &[
         attribute("except", Value::Words).about("Rules that are switched off"),
         attribute("profiles", Value::Profiles).about("Counts where one of these profiles is chosen"),
     ]),
+    element("base", &["extension"]).about("Pins a container that this one is built on").often().with(&[
+        attribute("digest", Value::Digest).about("Digest of its manifest or index").mandatory(),
+        attribute("source", Value::NotEmpty).about("Which entry of derived_from, where there are several"),
+        attribute("profiles", Value::Profiles).about("Counts where one of these profiles is chosen"),
+    ]),
+    element("layers", &["extension"]).about("How a container is divided into layers").often().with(&[
+        attribute("split", Value::OneOf(&["one", "packages"]))
+            .about("One layer, or what changes together in layers of its own"),
+        attribute("most", Value::Between(3, 126)).about("No more new layers than this; 20"),
+        attribute("compression", Value::OneOf(&["gzip", "zstd", "none"])).about("How new layers are compressed; gzip"),
+        attribute("profiles", Value::Profiles).about("Counts where one of these profiles is chosen"),
+    ]),
+    element("annotation", &["extension"]).about("An annotation of the container's manifest").often().with(&[
+        attribute("name", Value::NotEmpty).about("Its name").mandatory(),
+        attribute("value", Value::Text).about("Its value").mandatory(),
+        attribute("profiles", Value::Profiles).about("Counts where one of these profiles is chosen"),
+    ]),
 ];
 
 /// Every image type of `<type image>`, with what ingot makes of it.

@@ -297,12 +297,11 @@ const ATTRIBUTES: [Attribute; 97] = [
     // Containers.
     attribute("derived_from", Value::NotEmpty)
         .about("Containers that this one is built on")
-        .only(&["docker", "oci", "oem"])
-        .refused("containers are not built on others yet"),
+        .only(&["docker", "oci", "oem"]),
     attribute("delta_root", Value::Boolean)
         .about("Only what differs from the container below")
         .only(CONTAINER)
-        .refused("containers are not built on others yet"),
+        .refused("the new layer holds only what differs from the containers below in any case: remove it"),
     attribute("provide_system_files", Value::Boolean)
         .about("Writes a list of the system's files")
         .only(CONTAINER)

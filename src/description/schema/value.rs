@@ -59,6 +59,10 @@ pub enum Value {
     Guid,
     /// Six bytes in hexadecimal.
     MacAddress,
+    /// A whole number that is neither smaller nor larger than these.
+    Between(u64, u64),
+    /// `sha256:` and 64 digits.
+    Digest,
 }
 
 /// Architectures that KIWI's schema knows.
@@ -136,6 +140,12 @@ impl Value {
                 let lengths = text.split('-').map(str::len);
                 lengths.eq([8, 4, 4, 4, 12]) && text.chars().all(|char| matches!(char, '0'..='9' | 'a'..='f' | '-'))
             }
+            Value::Between(least, most) => {
+                text.parse::<u64>().is_ok_and(|number| (least..=most).contains(&number)) && digits(text)
+            }
+            Value::Digest => text.strip_prefix("sha256:").is_some_and(|digest| {
+                digest.len() == 64 && digest.chars().all(|char| matches!(char, '0'..='9' | 'a'..='f'))
+            }),
             Value::MacAddress => {
                 text.split(':').count() == 6
                     && text.split(':').all(|byte| byte.len() == 2 && byte.chars().all(|char| char.is_ascii_hexdigit()))
@@ -190,6 +200,8 @@ impl Value {
             Value::PackageVersion => "four numbers divided by dots: `1.0.0.0`".to_string(),
             Value::Guid => "a GUID in lower case".to_string(),
             Value::MacAddress => "six bytes: `00:16:3e:00:00:01`".to_string(),
+            Value::Between(least, most) => format!("a whole number from {least} to {most}"),
+            Value::Digest => "`sha256:` and 64 digits in lower case".to_string(),
         }
     }
 

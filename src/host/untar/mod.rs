@@ -271,8 +271,11 @@ impl Extraction<'_> {
                         return Ok(());
                     }
                     FileType::Directory => {}
-                    // A merged /usr: the folder is another one, and keeps its own metadata.
-                    FileType::Symlink if self.leads_to_folder(path) => return Ok(()),
+                    // A merged /usr: the folder is another one, and keeps its own metadata. In a layer of a container,
+                    // a folder replaces a symlink.
+                    FileType::Symlink if self.policy.replace == Replace::Files && self.leads_to_folder(path) => {
+                        return Ok(());
+                    }
                     _ => {
                         self.parent = None;
                         self.make(path, |parent, name| rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700)))?;

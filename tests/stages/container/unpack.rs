@@ -187,7 +187,7 @@ fn archives_of_other_programs_are_opened_compressed_or_not() {
     let place = Place::new();
     let root = tree(&place.join("tree"));
     write(&scrubbed(&place.join("tree")), &plan(ContainerArchive::Oci), &place.path);
-    let oci = format!("oci-archive:{}", place.join("example.oci.tar").display());
+    let oci = format!("oci-archive:{}:1.0", place.join("example.oci.tar").display());
     let docker = place.join("by-skopeo.tar");
     run("skopeo", &["copy", "-q", &oci, &format!("docker-archive:{}:a/b:c", docker.display())]);
     let other = place.join("by-skopeo.oci.tar");

@@ -1,7 +1,8 @@
-//! gzip on all cores.
+//! gzip and Zstandard on all cores.
 //!
-//! In: a stream. Out: members of about 1 MiB each (RFC 1952 allows several in a file), compressed by libdeflate, the same
-//! bytes whatever the number of threads, with the digests of both sides. Never a file name or a time in a header.
+//! In: a stream. Out: members of about 1 MiB each (RFC 1952 allows several in a file, RFC 8878 several frames), compressed
+//! by libdeflate or libzstd, or left as they are, the same bytes whatever the number of threads, with the digests of both
+//! sides. Never a file name or a time in a header.
 //!
 //! Where a member ends is decided by the block of the stream before it, not by its place: behind a file that became
 //! longer, members are as they were, and those of an earlier build are found again.
@@ -13,6 +14,7 @@ use super::header::BLOCK;
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::parallel::InOrder;
 use crate::pieces::{Mark, Pieces, Search};
+use crate::plan::LayerCompression;
 use crate::release::hash::Hasher;
 
 /// What goes into one member, at least and at most.
@@ -22,6 +24,8 @@ const LONGEST: usize = 2 << 20;
 const ONE_IN: u32 = 1 << 10;
 /// libdeflate's level: a little smaller than `gzip -6` in a quarter of its time.
 const LEVEL: i32 = 5;
+/// libzstd's level: smaller than gzip, in about the same time.
+const ZSTD_LEVEL: i32 = 7;
 
 /// A stream's digests and lengths before and after compression.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +39,7 @@ pub struct Compressed {
 }
 
 /// Compresses what is written to it into `out`.
-pub struct GzipWriter<'p, W: Write> {
+pub struct LayerWriter<'p, W: Write> {
     out: W,
     member: Vec<u8>,
     members: InOrder<Arc<Vec<u8>>, Member>,
@@ -54,14 +58,14 @@ struct Member {
     mark: Option<Mark>,
 }
 
-impl<'p, W: Write> GzipWriter<'p, W> {
+impl<'p, W: Write> LayerWriter<'p, W> {
     /// Begins a stream at `offset` of an artifact whose pieces are `pieces`.
-    pub fn new(out: W, pieces: &'p mut Pieces, offset: u64) -> GzipWriter<'p, W> {
+    pub fn new(out: W, how: LayerCompression, pieces: &'p mut Pieces, offset: u64) -> LayerWriter<'p, W> {
         let search = pieces.search();
-        GzipWriter {
+        LayerWriter {
             out,
             member: Vec::with_capacity(LONGEST),
-            members: InOrder::new(move |bytes: Arc<Vec<u8>>| pack(&bytes, &search)),
+            members: InOrder::new(move |bytes: Arc<Vec<u8>>| pack(&bytes, how, &search)),
             pieces,
             offset,
             plain: Hasher::start(),
@@ -110,16 +114,21 @@ fn end_of_member(bytes: &[u8], from: usize) -> Option<usize> {
     end.map(|(end, _)| end)
 }
 
-fn pack(bytes: &[u8], search: &Search) -> Result<Member> {
+fn pack(bytes: &[u8], how: LayerCompression, search: &Search) -> Result<Member> {
+    if how == LayerCompression::None {
+        return Ok(Member { packed: bytes.to_vec(), mark: None });
+    }
     let found = search.find(bytes);
     let packed = match found.piece() {
         Some(known) => known.to_vec(),
-        None => compress(bytes)?,
+        None if how == LayerCompression::Zstd => zstd::bulk::compress(bytes, ZSTD_LEVEL)
+            .map_err(|error| Error::cannot(Exit::Bug, "compress a piece with zstd").because(error))?,
+        None => deflate(bytes)?,
     };
     Ok(Member { mark: found.mark(&packed), packed })
 }
 
-fn compress(bytes: &[u8]) -> Result<Vec<u8>> {
+fn deflate(bytes: &[u8]) -> Result<Vec<u8>> {
     let bug = || Error::cannot(Exit::Bug, "compress a piece with deflate");
     let level = libdeflater::CompressionLvl::new(LEVEL).map_err(|_| bug())?;
     let mut encoder = libdeflater::Compressor::new(level);
@@ -129,7 +138,7 @@ fn compress(bytes: &[u8]) -> Result<Vec<u8>> {
     Ok(packed)
 }
 
-impl<W: Write> Write for GzipWriter<'_, W> {
+impl<W: Write> Write for LayerWriter<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let before = self.member.len();
         let taken = bytes.len().min(LONGEST - before);
@@ -156,7 +165,7 @@ mod tests {
 
     fn packed(plain: &[u8], pieces: &mut Pieces) -> (Vec<u8>, Compressed) {
         let mut packed = Vec::new();
-        let mut writer = GzipWriter::new(&mut packed, pieces, 0);
+        let mut writer = LayerWriter::new(&mut packed, LayerCompression::Gzip, pieces, 0);
         plain.chunks(70_001).for_each(|chunk| writer.write_all(chunk).unwrap());
         let sums = writer.finish().unwrap();
         (packed, sums)

@@ -1,0 +1,124 @@
+//! The layers of an image: those of its base as they are, and the new ones on top.
+//!
+//! In: a tree, a plan and the layers below. Out: each layer in the archive, once, and a [`Layer`] that says what it is.
+//! Never decides what a layer holds: that is [`difference`] and [`split`].
+
+use std::collections::HashSet;
+
+use super::archive::Archive;
+use super::base::Base;
+use super::split::{self, Division};
+use super::tar::Piece;
+use super::{difference, tar};
+use crate::error::{Error, Exit, Result, Warning};
+use crate::host::untar::Compression;
+use crate::pieces::Pieces;
+use crate::plan::{ContainerPlan, LayerCompression, LayerSplit};
+use crate::report::Step;
+use crate::scrub::ScrubbedTree;
+
+/// More layers than this are more than overlay filesystems mount.
+pub const MOST: usize = 127;
+
+/// A layer in an archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// SHA-256 of the uncompressed archive, in hexadecimal.
+    pub diff_id: String,
+    /// SHA-256 of what is stored.
+    pub sha256: String,
+    /// Length of what is stored.
+    pub size: u64,
+    /// How it is compressed.
+    pub compression: Compression,
+    /// What a new layer holds, for people; `None` for one of the base.
+    pub new: Option<String>,
+}
+
+impl Layer {
+    /// Its media type in an OCI manifest.
+    pub fn media_type(&self) -> &'static str {
+        match self.compression {
+            Compression::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+            Compression::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
+            _ => "application/vnd.oci.image.layer.v1.tar",
+        }
+    }
+
+    /// What the name of its file ends in.
+    pub fn end(&self) -> &'static str {
+        match self.compression {
+            Compression::Gzip => ".tar.gz",
+            Compression::Zstd => ".tar.zst",
+            _ => ".tar",
+        }
+    }
+}
+
+/// Puts all layers into the archive, the lowest first, each under `name`.
+pub fn put(
+    archive: &mut Archive,
+    tree: &ScrubbedTree,
+    plan: &ContainerPlan,
+    base: Option<&Base>,
+    name: impl Fn(&Layer) -> String,
+    pieces: &mut Pieces,
+    step: &Step,
+) -> Result<Vec<Layer>> {
+    let mut layers = base.map(Base::layers).transpose()?.unwrap_or_default();
+    let mut there = HashSet::new();
+    for (layer, stored) in layers.iter().zip(base.into_iter().flat_map(Base::stored)) {
+        let name = name(layer);
+        // A base may have the same (empty) layer twice.
+        if there.insert(name.clone()) {
+            archive.blob(&name, &stored.blob)?;
+        }
+    }
+    let content = match base {
+        Some(base) => difference::pieces(tree, base.lower())?,
+        None => tar::pieces(tree)?,
+    };
+    refuse_whiteouts(&content)?;
+    step.total(content.len() as u64);
+    let room = MOST.saturating_sub(layers.len());
+    let divisions = match plan.layers {
+        LayerSplit::One => vec![Division { what: String::new(), pieces: content }],
+        LayerSplit::Packages { most } => split::by_packages(tree, content, (most as usize).min(room), step)?,
+    };
+    if divisions.len() > room {
+        let why = format!("the base has {} layers, and an image has at most {MOST}", layers.len());
+        return Err(Error::cannot(Exit::Description, "put a layer on top").because(why));
+    }
+    for Division { what, pieces: content } in divisions {
+        let write = |out: &mut dyn std::io::Write| tar::write(tree, &content, out, step);
+        let made = |sums: &super::compress::Compressed| Layer {
+            diff_id: sums.plain_sha256.clone(),
+            sha256: sums.sha256.clone(),
+            size: sums.size,
+            compression: match plan.compression {
+                LayerCompression::Gzip => Compression::Gzip,
+                LayerCompression::Zstd => Compression::Zstd,
+                LayerCompression::None => Compression::None,
+            },
+            new: Some(what.clone()),
+        };
+        let sums = archive.layer(write, |sums| name(&made(sums)), plan.compression, pieces)?;
+        layers.push(made(&sums));
+    }
+    Ok(layers)
+}
+
+/// A file of such a name would remove another one where the image is unpacked.
+fn refuse_whiteouts(pieces: &[Piece]) -> Result<()> {
+    let entries = pieces.iter().filter(|piece| !matches!(piece, Piece::Whiteout(_)));
+    match entries.map(Piece::path).find(|path| path.name().starts_with(b".wh.")) {
+        None => Ok(()),
+        Some(path) => Err(Error::cannot(Exit::Description, format!("put {path} into a layer"))
+            .because("names that begin with `.wh.` remove files of lower layers")),
+    }
+}
+
+/// Says what a description asked for and the image does not need.
+pub fn warn(step: &Step, text: String) {
+    step.reporter().warn(Warning { text, place: None });
+}
