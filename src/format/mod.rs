@@ -4,11 +4,15 @@
 //! of threads. Also the way back: [`open`] reads a written disk again, for the audit. Never follows a reference from an
 //! image to another file.
 
+mod compressed;
+mod gce;
 mod mapped;
+mod packed;
 pub mod qcow2;
 pub mod raw;
 mod reader;
 mod stream;
+mod tar;
 pub mod vdi;
 pub mod vhd;
 pub mod vhdx;
@@ -74,8 +78,19 @@ pub trait DiskFormat: Sync {
 }
 
 /// Every format that this version writes.
-pub static FORMATS: &[&dyn DiskFormat] =
-    &[&raw::Raw, &qcow2::Qcow2, &vhd::Vhd, &vhd::VhdFixed, &vhdx::Vhdx, &vmdk::Vmdk, &vdi::Vdi];
+pub static FORMATS: &[&dyn DiskFormat] = &[
+    &raw::Raw,
+    &qcow2::Qcow2,
+    &vhd::Vhd,
+    &vhd::VhdFixed,
+    &vhdx::Vhdx,
+    &vmdk::Vmdk,
+    &vdi::Vdi,
+    &gce::Gce,
+    &compressed::Compressed::Gzip,
+    &compressed::Compressed::Xz,
+    &compressed::Compressed::Zstd,
+];
 
 /// The format of that name; 65 with the known names where there is none.
 pub fn find(name: &str) -> Result<&'static dyn DiskFormat> {

@@ -12,6 +12,11 @@ use super::{
 use crate::bytes::Bytes;
 use crate::description::{Problem, Problems, Spanned, Type, shown};
 
+/// Formats that are written; a test of the schema holds that it says the same.
+const FORMATS: &[&str] = &["qcow2", "vhd", "vhd-fixed", "vhdx", "vmdk", "vdi", "gce"];
+/// `(format, attribute, option)`: options of a format that have an attribute of their own.
+const OF_FORMATS: &[(&str, &str, &str)] = &[("vhd-fixed", "vhdfixedtag", "tag"), ("gce", "gcelicense", "license")];
+
 /// Plans a disk. Where a problem was added, the plan is not one to build.
 pub fn plan(
     kind: &Type,
@@ -366,29 +371,40 @@ impl Maker<'_> {
                 if let Some(options) = &options {
                     self.warn("`formatoptions` is ignored: no `format` is set".to_string(), options);
                 }
+                for (of, attribute, _) in OF_FORMATS {
+                    if let Some(value) = self.kind.get(attribute).cloned() {
+                        self.warn(format!("`{attribute}` is ignored: the format is not {of}"), &value);
+                    }
+                }
             }
-            Some(format) if *format == "qcow2" => {
-                formats.push(FormatChoice { name: format.value, options: self.format_options(options.as_ref()) });
+            Some(format) if FORMATS.contains(&format.as_str()) => {
+                let mut options = Self::format_options(options.as_ref());
+                for (of, attribute, option) in OF_FORMATS {
+                    let Some(value) = self.kind.get(attribute).cloned() else { continue };
+                    match format.as_str() == *of {
+                        true => drop(options.insert(option.to_string(), value.value)),
+                        false => self.warn(format!("`{attribute}` is ignored: the format is not {of}"), &value),
+                    }
+                }
+                formats.push(FormatChoice { name: format.value, options });
             }
             Some(format) => {
                 let title = format!("disk format {}", shown(&format));
-                let hint = "this version writes raw and qcow2; qemu-img converts raw to others";
+                let hint = "this version writes raw, qcow2, vhd, vhd-fixed, vhdx, vmdk, vdi and gce";
                 self.problems.add(Problem::refused(title).at(&format.span).label("not written yet").hint(hint));
             }
         }
         formats
     }
 
-    fn format_options(&mut self, text: Option<&Spanned<String>>) -> BTreeMap<String, String> {
+    fn format_options(text: Option<&Spanned<String>>) -> BTreeMap<String, String> {
         let mut options = BTreeMap::new();
         let Some(text) = text else { return options };
         for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
             match word.split_once('=') {
                 Some((key, value)) => drop(options.insert(key.trim().to_string(), value.trim().to_string())),
-                None => {
-                    let title = format!("`{}` is not a format's option", shown(word));
-                    self.problems.add(Problem::invalid(title).at(&text.span).label("key=value is expected"));
-                }
+                // `force_size` alone switches it on, as for qemu-img.
+                None => drop(options.insert(word.to_string(), "on".to_string())),
             }
         }
         options

@@ -339,6 +339,61 @@ fn damaged_images_are_errors_and_never_panics() {
     }
 }
 
+#[test]
+fn gnu_tar_and_others_extract_the_disk_that_google_imports() {
+    need!("tar", "bsdtar", "python3");
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
+    for (shape, size, ranges) in shapes() {
+        let disk = disk(&source, size, &ranges);
+        let artifact = write(&disk, folder.path(), "gce", "license=https://example.org/licenses/one");
+        assert_eq!(artifact.name, "disk.tar.gz");
+        let archive = folder.path().join(&artifact.name);
+        assert_eq!(artifact.sha256, sha256(&archive), "{shape}");
+        for program in ["tar", "bsdtar"] {
+            let out = folder.path().join(program);
+            fs::create_dir_all(&out).unwrap();
+            run(program, &["-x", "-z", "-f", text(&archive), "-C", text(&out)]);
+            run("cmp", &[text(&source), text(&out.join("disk.raw"))]);
+            let manifest = fs::read_to_string(out.join("manifest.json")).unwrap();
+            assert_eq!(manifest, r#"{"licenses":["https://example.org/licenses/one"]}"#);
+            let used = |path: &Path| path.metadata().unwrap().blocks() * 512;
+            assert!(used(&out.join("disk.raw")) <= used(&source) + 300 * 64 * KIB, "{shape}: {program}");
+        }
+        let listed = run("tar", &["-t", "-v", "-z", "--full-time", "-f", text(&archive)]);
+        let lines: Vec<&str> = listed.lines().collect();
+        assert!(
+            lines[0].ends_with("2023-11-14 22:13:20 manifest.json") || lines[0].contains("manifest.json"),
+            "{listed}"
+        );
+        assert!(lines.len() == 2 && lines[1].contains("disk.raw") && lines[1].contains(&size.to_string()), "{listed}");
+        let python = "import sys,tarfile;print([(m.name,m.size,m.type) for m in tarfile.open(sys.argv[1])])";
+        let said = run("python3", &["-c", python, text(&archive)]);
+        assert!(said.contains(&format!("('disk.raw', {size}, b'S')")), "{said}");
+    }
+}
+
+#[test]
+fn compressed_disks_decompress_to_the_raw_one() {
+    need!("gzip", "xz", "zstd");
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
+    for (shape, size, ranges) in shapes().into_iter().filter(|shape| shape.1 < GIB) {
+        let disk = disk(&source, size, &ranges);
+        for (name, program) in [("raw.gz", "gzip"), ("raw.xz", "xz"), ("raw.zst", "zstd")] {
+            let mut digests = Vec::new();
+            for threads in [1, 3] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                digests.push(pool.install(|| write(&disk, folder.path(), name, "").sha256));
+            }
+            let image = folder.path().join(format!("disk.{name}"));
+            assert_eq!(digests, [sha256(&image), sha256(&image)], "{shape}: {name}");
+            let back = std::process::Command::new(program).args(["-d", "-c"]).arg(&image).output().unwrap();
+            assert!(back.status.success() && back.stdout == fs::read(&source).unwrap(), "{shape}: {name}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -41,6 +41,8 @@ const COMPANY: &[(&str, &str, Attributes)] = &[
     ("type", "bootfilesystem", &[("bootpartition", "true")]),
     ("type", "bootpartsize", &[("bootpartition", "true")]),
     ("type", "formatoptions", &[("format", "qcow2")]),
+    ("type", "vhdfixedtag", &[("format", "vhd-fixed")]),
+    ("type", "gcelicense", &[("format", "gce")]),
     ("bootloader", "targettype", &[("name", "zipl")]),
     ("vagrantconfig", "virtualbox_guest_additions_present", &[("provider", "virtualbox")]),
     ("repository", "password", &[("username", "u")]),

@@ -219,7 +219,7 @@ const HONOURED_WORDS: &[(&str, &str, &[&str])] = &[
     ("type", "filesystem", &["ext2", "ext3", "ext4"]),
     ("type", "bootfilesystem", &["ext2", "ext3", "ext4"]),
     ("type", "firmware", &["bios", "ec2", "efi", "uefi"]),
-    ("type", "format", &["qcow2"]),
+    ("type", "format", &["qcow2", "vhd", "vhd-fixed", "vhdx", "vmdk", "vdi", "gce"]),
     ("type", "initrd_system", &["dracut", "none"]),
     ("bootloader", "name", &["grub2"]),
     ("packagemanager", "", &["apt"]),

@@ -283,14 +283,8 @@ const ATTRIBUTES: [Attribute; 97] = [
     // The disk's format.
     attribute("format", Value::Format).about("The disk's format; the raw disk is kept too").only(OEM),
     attribute("formatoptions", Value::Text).about("Options of the format: key=value,key=value").only(OEM),
-    attribute("vhdfixedtag", Value::Guid)
-        .about("Identifier in a fixed VHD")
-        .only(OEM)
-        .refused("vhd-fixed is not written yet"),
-    attribute("gcelicense", Value::Text)
-        .about("Licence that Google's cloud asks for")
-        .only(OEM)
-        .refused("gce is not written yet"),
+    attribute("vhdfixedtag", Value::Guid).about("Identifier in a fixed VHD").only(OEM),
+    attribute("gcelicense", Value::Text).about("Licence that Google's cloud asks for").only(OEM),
     // Network boot.
     attribute("archive", Value::Boolean).about("Packs the results in one archive").only(&["kis"]),
     attribute("compressed", Value::Boolean).about("Compresses that archive").only(&["pxe", "kis"]),
