@@ -26,7 +26,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("scrub", &["bytes", "error", "report", "host", "plan", "package", "root"]),
     ("release", &["bytes", "error", "report", "host", "plan", "package", "root", "scrub"]),
     ("disk", &["bytes", "error", "parallel", "report", "host", "plan", "root", "scrub"]),
-    ("container", &["bytes", "error", "parallel", "pieces", "report", "host", "plan", "root", "scrub", "release"]),
+    (
+        "container",
+        &["bytes", "error", "parallel", "pieces", "report", "host", "plan", "package", "root", "scrub", "release"],
+    ),
     ("format", &["bytes", "error", "parallel", "pieces", "report", "host", "plan", "disk", "release"]),
     ("audit", &["bytes", "error", "report", "host", "plan", "root", "scrub", "disk", "container", "format"]),
     ("boot", &["bytes", "error", "report", "host"]),

@@ -21,7 +21,6 @@ const EMPTY: &[&str] = &["/dev", "/proc", "/run", "/sys", "/tmp"];
 pub enum Piece {
     /// An entry as it is.
     Whole(Entry),
-    #[allow(dead_code)]
     /// A folder that a later layer describes again: here only because something in it is. Its time is 1970, so that
     /// it does not change with what other layers put there.
     Shell(Entry),

@@ -13,6 +13,7 @@ mod faults;
 mod grow;
 mod install;
 mod kill;
+mod layered;
 mod names;
 mod namespace;
 mod oracle;
