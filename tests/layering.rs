@@ -32,7 +32,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("format", &["bytes", "error", "parallel", "pieces", "report", "host", "plan", "disk", "release"]),
     ("audit", &["bytes", "error", "report", "host", "plan", "root", "scrub", "disk", "container", "format"]),
-    ("boot", &["bytes", "error", "report", "host"]),
+    ("boot", &["bytes", "error", "report", "host", "format"]),
     ("catalog", &["error", "report", "host"]),
     (
         "pipeline",

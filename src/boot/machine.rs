@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Acceleration, Firmware, Machine};
 use crate::error::{Error, Exit, OrCannot, Result};
+use crate::format;
 use crate::host::file;
 use crate::host::program::Program;
 
@@ -32,7 +33,7 @@ const OVMF: [(&str, &str); 6] = [
 /// The command. 66 where the image is missing, 65 where it is no disk, 69 where the host lacks firmware or KVM.
 pub fn program(machine: &Machine, console: Console) -> Result<Program> {
     let image = file::canonical(&machine.image)?;
-    let format = format(&image)?;
+    let format = self::format(&image)?;
     let mut program = Program::new("qemu-system-x86_64").args(["-nodefaults", "-no-user-config", "-no-reboot"]);
     program = match machine.acceleration {
         Acceleration::Tcg => program.args(["-accel", "tcg,thread=multi", "-cpu", "max,la57=off"]),
@@ -79,28 +80,24 @@ fn ovmf() -> Result<(PathBuf, PathBuf)> {
     })
 }
 
-/// `raw` or `qcow2`, by the first bytes of the file; the format is never left to QEMU's guess.
+/// QEMU's name of the format, by the content of the file; the format is never left to QEMU's guess.
 fn format(image: &Path) -> Result<&'static str> {
     let refuse = |why: &str| Err(Error::cannot(Exit::Description, format!("boot {}", image.display())).because(why));
     if !file::is_file(image) {
         return refuse("it is not a file");
     }
-    let mut head = Vec::new();
-    file::open(image)?.take(512).read_to_end(&mut head).or_cannot(|| format!("read {}", image.display()))?;
-    if head.starts_with(b"QFI\xfb") && head.len() >= 104 {
-        let long = |at: usize| u64::from_be_bytes(head[at..at + 8].try_into().unwrap_or_default());
-        let version = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
-        if long(8) != 0 {
-            return refuse("it refers to a backing file");
+    // What refers to other files is refused there.
+    let disk = format::open(image).map_err(|error| error.within(format!("boot {}", image.display())))?;
+    Ok(match disk.format() {
+        "vhd" | "vhd-fixed" => "vpc",
+        "raw" => {
+            let mut head = Vec::new();
+            file::open(image)?.take(512).read_to_end(&mut head).or_cannot(|| format!("read {}", image.display()))?;
+            if head.get(510..512) != Some(&[0x55, 0xaa]) {
+                return refuse("it is no disk image, and no raw disk with a partition table");
+            }
+            "raw"
         }
-        // Incompatible feature bit 2: an external data file (docs/interop/qcow2.txt of QEMU).
-        if version >= 3 && long(72) & 4 != 0 {
-            return refuse("its data is in another file");
-        }
-        return Ok("qcow2");
-    }
-    if head.get(510..512) == Some(&[0x55, 0xaa]) {
-        return Ok("raw");
-    }
-    refuse("it is neither a qcow2 nor a raw disk with a partition table")
+        name => name,
+    })
 }

@@ -1,6 +1,6 @@
 //! Starting a disk in a virtual machine and listening to its serial console.
 //!
-//! In: a raw or qcow2 disk, a firmware, what to wait for. Out: whether it was said, how long it took, what failed on the
+//! In: a disk of any format, a firmware, what to wait for. Out: whether it was said, how long it took, what failed on the
 //! way. The disk is never changed (`snapshot=on`), the machine reaches no network, and no process outlives us.
 
 mod console;
@@ -25,7 +25,7 @@ const AFTERMATH: Duration = Duration::from_secs(15);
 /// A machine to try.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    /// A raw or qcow2 disk.
+    /// A disk, of any format that is read.
     pub image: PathBuf,
     /// What starts it.
     pub firmware: Firmware,

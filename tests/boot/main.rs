@@ -6,3 +6,4 @@ mod support;
 
 mod descriptions;
 mod farm;
+mod images;
