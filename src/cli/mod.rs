@@ -11,6 +11,7 @@ pub mod check;
 pub mod convert;
 pub mod differences;
 pub mod farm_lint;
+pub mod index;
 pub mod kiwi;
 pub mod manual;
 pub mod plan;
@@ -54,6 +55,7 @@ Build
   build       Cast the image into a folder that appears whole or not at all
   kiwi        Do what KIWI's command line says
   convert     Write a disk image in another format
+  index       Put the same container for several machines under one name
 
 Check the result
   boot        Start a disk in QEMU and wait for a text on its console
@@ -105,6 +107,11 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
         arguments: Vec<OsString>,
     },
+    /// Put the same container for several machines under one name: a multi-architecture OCI index
+    #[command(
+        after_help = "Examples:\n  ingot index app.oci.tar --from amd64/app.oci.tar arm64/app.oci.tar\n  ingot index layout/ --from a.docker.tar b.oci.tar --name example.org/app:1"
+    )]
+    Index(index::IndexArguments),
     /// Start a disk in QEMU and wait for a text on its serial console; interactive without --expect
     #[command(
         after_help = "Examples:\n  ingot boot out/debian-minimal.x86_64-1.0.0.qcow2 --expect login:\n  ingot boot disk.raw --firmware uefi"
@@ -476,6 +483,7 @@ pub fn run(line: CommandLine) -> u8 {
         Command::Catalog(arguments) => catalog::run(arguments),
         Command::Id(arguments) => catalog::id(&arguments),
         Command::Convert(arguments) => convert::run(&arguments),
+        Command::Index(arguments) => index::run(&arguments),
         Command::Completions { shell } => manual::completions(shell),
         Command::Manual { folder } => manual::write(&folder),
         Command::Boot(arguments) => boot::run(&arguments),

@@ -12,6 +12,7 @@ mod difference;
 mod docker;
 mod fetch;
 mod header;
+pub mod index;
 mod layers;
 mod lower;
 mod oci;

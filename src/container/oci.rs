@@ -37,13 +37,6 @@ pub fn write(order: &Order<'_>, folder: &Path, stem: &str, pieces: &mut Pieces, 
     let layers = layers::put(&mut archive, tree, plan, base, name, pieces, step)?;
     let configuration = config::encode(plan, image, base, &layers, tree.epoch())?;
     let configuration = blob(&mut archive, &configuration, CONFIGURATION)?;
-    let descriptor = |layer: &Layer| {
-        json!({
-            "mediaType": layer.media_type(),
-            "digest": format!("sha256:{}", layer.sha256),
-            "size": layer.size,
-        })
-    };
     let mut manifest = json!({
         "schemaVersion": 2,
         "mediaType": MANIFEST,
@@ -81,6 +74,11 @@ pub fn finish_index(archive: &mut Archive, entries: Vec<Value>) -> Result<()> {
     let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries});
     archive.file("index.json", &config::json(&index)?)?;
     archive.file("oci-layout", &config::json(&json!({"imageLayoutVersion": "1.0.0"}))?)
+}
+
+/// A layer's descriptor.
+pub fn descriptor(layer: &Layer) -> Value {
+    json!({"mediaType": layer.media_type(), "digest": format!("sha256:{}", layer.sha256), "size": layer.size})
 }
 
 /// GOARCH, the operating system and the variant.

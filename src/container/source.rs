@@ -68,6 +68,8 @@ pub struct StoredImage {
     pub names: Vec<String>,
     /// Its configuration, as it is stored.
     pub configuration: Vec<u8>,
+    /// Its manifest, as it is stored; `None` in a Docker archive, which has none of this kind.
+    pub manifest: Option<Vec<u8>>,
     /// Its layers, the lowest first.
     pub layers: Vec<StoredLayer>,
 }
@@ -156,7 +158,7 @@ impl Store {
                 let mut leaves = self.leaves()?;
                 let mut seen = HashSet::new();
                 leaves.retain(|leaf| seen.insert(leaf.descriptor.digest.clone()));
-                leaves.iter().map(|leaf| self.read_leaf(leaf, vec![])).collect()
+                leaves.iter().map(|leaf| self.read_leaf(leaf, leaf.names.clone())).collect()
             }
             Some(Form::Docker) => self.docker_images()?.iter().map(|image| self.read_docker(image)).collect(),
             _ => Err(malformed("it is neither a Docker archive nor an OCI layout")),
@@ -262,7 +264,8 @@ impl Store {
     }
 
     fn read_leaf(&self, leaf: &Leaf, names: Vec<String>) -> Result<StoredImage> {
-        let manifest: Manifest = parsed(&self.blob(&leaf.descriptor)?, "manifest")?;
+        let stored = self.blob(&leaf.descriptor)?;
+        let manifest: Manifest = parsed(&stored, "manifest")?;
         let configuration = self.blob(&manifest.config)?;
         let diff_ids = diff_ids(&configuration, manifest.layers.len())?;
         let mut layers = Vec::new();
@@ -272,7 +275,15 @@ impl Store {
             layers.push(StoredLayer { blob, digest: Some(layer.digest), diff_id, media_type });
         }
         let digest = leaf.descriptor.digest.clone();
-        Ok(StoredImage { form: Form::Oci, digest, indexes: leaf.indexes.clone(), names, configuration, layers })
+        Ok(StoredImage {
+            form: Form::Oci,
+            digest,
+            indexes: leaf.indexes.clone(),
+            names,
+            configuration,
+            manifest: Some(stored),
+            layers,
+        })
     }
 
     fn docker_images(&self) -> Result<Vec<DockerImage>> {
@@ -303,7 +314,15 @@ impl Store {
         }
         let digest = format!("sha256:{}", hex(&Sha256::digest(&configuration)));
         let names = image.names();
-        Ok(StoredImage { form: Form::Docker, digest, indexes: Vec::new(), names, configuration, layers })
+        Ok(StoredImage {
+            form: Form::Docker,
+            digest,
+            indexes: Vec::new(),
+            names,
+            configuration,
+            manifest: None,
+            layers,
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Container archives and root tarballs against the programs that people open them with.
 
+mod index;
 mod unpack;
 
 use std::collections::BTreeMap;
