@@ -96,7 +96,7 @@ impl Apt {
     }
 
     /// Whether the packages of a base are all that is wanted.
-    fn asks_for_nothing(&self) -> bool {
+    pub(super) fn asks_for_nothing(&self) -> bool {
         self.beneath != Beneath::Nothing && self.named().next().is_none()
     }
 

@@ -114,7 +114,9 @@ impl Apt {
     /// After [`Phase::Image`]; its own step because it depends on repositories, and what is installed does not.
     pub fn settle(&self, set: &PackageSet, tree: &Rooted, reporter: &Reporter) -> Result<()> {
         if self.update_stack == UpdateStack::Kept {
-            self.write_extended_states(set, tree)?;
+            if !self.asks_for_nothing() {
+                self.write_extended_states(set, tree)?;
+            }
             self.write_sources(tree, reporter)?;
         }
         Ok(())

@@ -103,6 +103,8 @@ pub fn packages(
             leave_out(&mut bootstrap);
             leave_out(&mut image);
         }
+        // What is built on another container has the package manager of that one.
+        UpdateStack::Kept if kind.get("derived_from").is_some() => {}
         // KIWI's apt bootstrap installs it in any case.
         UpdateStack::Kept => {
             if !bootstrap.iter().any(|package| package.name == APT) {

@@ -212,3 +212,23 @@ fn bases_that_are_missing_spoilt_or_for_another_machine_are_refused() {
         bench.build_into(&description, name).run().expect(code).says(&["cannot", said]);
     }
 }
+
+#[test]
+fn nothing_is_installed_where_nothing_is_asked_for() {
+    need!(root);
+    let _turn = together();
+    let bench = Bench::new();
+    let base = base(&bench);
+    let description = Description::container(&bench.world, &bench.path("derived"));
+    let xml = description.xml();
+    let (before, from) = (xml.find("  <repository").unwrap(), xml.find("</image>").unwrap());
+    let kind = format!("<type image=\"oci\" derived_from=\"file://{}\"/>", text(&base));
+    let description = description.edit(&xml[before..from], "").edit(KIND, &kind).file("root/etc/on-top", "new\n");
+    bench.build(&description).run().expect(0);
+    let layout = bench.path("layout");
+    unpack(&result(&bench.path("out"), ".oci.tar"), &layout);
+    let blob = |digest: &Value| layout.join("blobs/sha256").join(&digest.as_str().unwrap()[7..]);
+    let manifest = read(&blob(&read(&layout.join("index.json"))["manifests"][0]["digest"]));
+    let names = listing(&blob(&manifest["layers"][1]["digest"]));
+    assert_eq!(names, ["./", "etc/", "etc/on-top"]);
+}
