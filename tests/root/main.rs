@@ -11,6 +11,7 @@ mod downloads;
 mod farm;
 mod faults;
 mod grow;
+mod injected;
 mod install;
 mod kill;
 mod layered;

@@ -21,7 +21,7 @@ const PACKAGES: &[&str] =
 /// The Python of a venv with KIWI in it; `None`, said visibly, where there is none and none can be made.
 fn python() -> Option<PathBuf> {
     let Some(python) = program("python3") else {
-        skipped("conformance data: this host has no python3 to run KIWI with");
+        skipped("this host has no python3 to run KIWI with");
         return None;
     };
     let lock = fs::File::create(scratch_root().join("kiwi.lock")).unwrap();
@@ -42,7 +42,7 @@ fn python() -> Option<PathBuf> {
         .and_then(|()| run(&inside, &[&["-m", "pip", "install", "--quiet"], PACKAGES].concat()));
     if let Err(error) = made {
         let reason = error.lines().last().unwrap_or_default();
-        skipped(&format!("conformance data: KIWI cannot be installed from PyPI: {reason}"));
+        skipped(&format!("KIWI cannot be installed from PyPI: {reason}"));
         return None;
     }
     fs::write(folder.join("complete"), "").unwrap();

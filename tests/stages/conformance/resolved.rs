@@ -135,8 +135,9 @@ const RARE: &[&str] = &[
 
 #[test]
 fn every_published_description_resolves_to_what_kiwi_computes() {
-    let Some(mut files) = published() else { return };
     let Some(python) = super::python() else { return };
+    // Without the published ones, those that are written below are what KIWI is asked about.
+    let mut files = published().unwrap_or_default();
     let folder = tempfile::tempdir().unwrap();
     for (index, text) in RARE.iter().enumerate() {
         let file = folder.path().join(format!("rare{index}.kiwi"));

@@ -1,0 +1,49 @@
+//! A build in which a process dies in the middle of a system call that changes the host (`strace -e inject`): nothing is
+//! left behind, and the next build works.
+
+use std::fs;
+
+use crate::support::image::{Answer, Bench, Description, digests};
+use crate::support::{alone, need};
+
+/// Builds into `out` while strace does `injection` in every process of the build.
+fn injected(bench: &Bench, description: &Description, injection: &str) -> Answer {
+    let strace = "strace -f -qq -o /dev/null -e signal=none";
+    bench.build(description).after(&format!("set -- {strace} -e inject={injection} \"$@\"")).run()
+}
+
+#[test]
+fn a_process_that_dies_in_any_call_that_changes_the_host_leaves_nothing() {
+    need!(root);
+    need!("strace");
+    let _turn = alone();
+    let bench = Bench::new();
+    let description = bench.disk();
+    bench.build_into(&description, "expected").run().expect(0);
+    let expected = digests(&bench.path("expected"));
+    let before = bench.look();
+    let mut died = 0;
+    for (call, moments) in [
+        ("mount", [1, 2]),
+        ("umount2", [1, 2]),
+        ("ioctl", [1, 3]),
+        ("rename,renameat,renameat2", [1, 4]),
+        ("fsync,fdatasync,syncfs", [1, 2]),
+    ] {
+        for moment in moments {
+            let answer = injected(&bench, &description, &format!("{call}:signal=KILL:when={moment}"));
+            died += usize::from(answer.code != Some(0));
+            before.assert_nothing_left(&[]);
+            // The target is absent or complete, or there is a log of what failed.
+            if bench.path("out").join("manifest.json").exists() {
+                assert_eq!(digests(&bench.path("out")), expected, "{call} {moment}");
+            }
+            let _ = fs::remove_dir_all(bench.path("out"));
+        }
+    }
+    assert!(died >= 5, "only {died} builds noticed");
+    bench.build(&description).run().expect(0);
+    assert_eq!(digests(&bench.path("out")), expected);
+    fs::remove_dir_all(bench.path("out")).unwrap();
+    bench.assert_nothing_left(&before);
+}
