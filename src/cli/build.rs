@@ -192,7 +192,7 @@ impl Build<'_> {
 }
 
 fn print(error: &Error) -> u8 {
-    eprintln!("{}", error.text());
+    say(&error.text());
     error.exit().code()
 }
 
@@ -230,14 +230,21 @@ fn finished(arguments: &BuildArguments, plan: &Plan, target: &Path, manifest: &[
     }
     if let Some(last) = artifacts.as_array().and_then(|all| all.last()) {
         let shown = path(last);
-        eprintln!("{ended}: {}  sha256:{:.12}", shown.display(), text(&last["sha256"]));
+        say(&format!("{ended}: {}  sha256:{:.12}", shown.display(), text(&last["sha256"])));
         match &plan.output {
-            Output::Disk(_) => eprintln!("next: ingot boot {}", shown.display()),
+            Output::Disk(_) => say(&format!("next: ingot boot {}", shown.display())),
             Output::Container(plan) if plan.archive == ContainerArchive::Docker => {
-                eprintln!("next: podman load --input {}", shown.display());
+                say(&format!("next: podman load --input {}", shown.display()));
             }
-            _ => eprintln!("next: ingot audit {}", shown.display()),
+            _ => say(&format!("next: ingot audit {}", shown.display())),
         }
     }
     Ok(0)
+}
+
+/// A line on standard error. One that cannot be written (a full disk behind it, a reader that is gone) changes nothing
+/// about what was done.
+pub(super) fn say(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

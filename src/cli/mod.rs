@@ -493,7 +493,7 @@ pub fn run(line: CommandLine) -> u8 {
         Command::Audit(arguments) => audit::run(&arguments),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("{}", error.text());
+        build::say(&error.text());
         error.exit().code()
     })
 }

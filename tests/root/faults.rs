@@ -406,7 +406,17 @@ fn odd_surroundings_do_not_matter() {
     let description = bench.container();
     bench.build_into(&description, "expected").run().expect(0);
     let expected = digests(&bench.path("expected"));
-    for line in ["exec 0<&-", "exec 0<&- 1>&-", "ulimit -n 64", "umask 0", "cd /proc", "export TMPDIR='/a folder'"] {
+    for line in [
+        "exec 0<&-",
+        "exec 0<&- 1>&-",
+        "exec 2>/dev/full",
+        "ulimit -n 64",
+        "umask 0",
+        "umask 077",
+        "export LANG=tr_TR.UTF-8 LC_ALL=tr_TR.UTF-8",
+        "cd /proc",
+        "export TMPDIR='/a folder'",
+    ] {
         let _ = fs::remove_dir_all(bench.path("out"));
         bench.build(&description).after(line).run().expect(0);
         assert_eq!(digests(&bench.path("out")), expected, "{line}");
