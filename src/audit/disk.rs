@@ -7,6 +7,7 @@ use std::io::Read;
 
 use super::ext::{self, Ext};
 use super::window::Window;
+use super::witness::{Nobody, Witness, see};
 use super::{InArtifact, fat};
 use crate::bytes::Bytes;
 use crate::disk::gpt;
@@ -60,8 +61,29 @@ fn recognise(start: &[u8]) -> Content {
     }
 }
 
+/// What came of looking through a disk.
+#[derive(Debug)]
+pub struct Look {
+    /// What the auditor thinks of what could be read.
+    pub report: Report,
+    /// Whether a root filesystem was read.
+    pub has_root: bool,
+    /// Partitions that this version does not read, and why.
+    pub unread: Vec<String>,
+}
+
 /// Audits a disk of any format, or a single filesystem.
-pub fn audit(mut disk: DiskReader, standard: Standard<'_>, step: &Step) -> Result<Report> {
+pub fn audit(disk: DiskReader, standard: Standard<'_>, step: &Step) -> Result<Report> {
+    let look = look(disk, standard, &mut Nobody, step)?;
+    if !look.has_root {
+        let error = Error::cannot(Exit::Description, "find a root filesystem on the disk");
+        return Err(look.unread.into_iter().fold(error, |error, why| error.because(why)));
+    }
+    Ok(look.report)
+}
+
+/// Looks through a disk of any format, or a single filesystem, together with a witness.
+pub fn look(mut disk: DiskReader, standard: Standard<'_>, witness: &mut dyn Witness, step: &Step) -> Result<Look> {
     let size = disk.size().or_cannot(|| "look at the disk")?;
     let mut start = vec![0; START.min(size.0 as usize)];
     Window::new(&mut disk, Bytes::ZERO, size).read_at(0, &mut start).in_artifact()?;
@@ -74,19 +96,20 @@ pub fn audit(mut disk: DiskReader, standard: Standard<'_>, step: &Step) -> Resul
     if partitions.is_empty() {
         return Err(super::unknown("there is neither a partition nor a filesystem on it"));
     }
-    let mut search =
-        Search { disk, auditor: Auditor::new(standard), beside: Vec::new(), has_root: false, unread: Vec::new() };
+    let auditor = Auditor::new(standard);
+    let mut search = Search { disk, auditor, witness, beside: Vec::new(), has_root: false, unread: Vec::new() };
     for partition in &partitions {
         step.now(&format!("partition {}", partition.number));
         search.partition(partition)?;
     }
     search.gaps(&partitions, size)?;
-    search.report()
+    Ok(search.end())
 }
 
 struct Search<'a> {
     disk: DiskReader,
     auditor: Auditor<'a>,
+    witness: &'a mut dyn Witness,
     /// What lies outside of any file.
     beside: Vec<Finding>,
     has_root: bool,
@@ -108,9 +131,10 @@ impl Search<'_> {
                 if remains > Bytes::ZERO {
                     self.beside.push(leftover(&place, format!("{remains} of free clusters hold something")));
                 }
-                let auditor = &mut self.auditor;
+                let (auditor, witness) = (&mut self.auditor, &mut *self.witness);
                 let window = Window::new(&mut self.disk, partition.start, partition.size);
-                fat::walk(window, &RootPath::from("/boot/efi"), &mut |entry, content| see(auditor, entry, content))
+                let mut look = |entry: Entry, content: &mut dyn Read| see(auditor, witness, entry, content);
+                fat::walk(window, &RootPath::from("/boot/efi"), &mut look)
             }
             Content::Swap => {
                 // The header fills the first page (mkswap(8)); nothing was ever swapped out.
@@ -155,11 +179,16 @@ impl Search<'_> {
             () => place.clone(),
         };
         let auditor = &mut self.auditor;
+        let witness = std::cell::RefCell::new(&mut *self.witness);
+        let wanted = |entry: &Entry| {
+            let entry = Entry { path: at.join(entry.path.relative()), ..entry.clone() };
+            witness.borrow().wants(&entry) >= entry.size
+        };
         let mut look = |mut entry: Entry, content: &mut dyn Read| {
             entry.path = at.join(entry.path.relative());
-            see(auditor, entry, content)
+            see(auditor, &mut **witness.borrow_mut(), entry, content)
         };
-        filesystem.walk(&mut look).map_err(within)?;
+        filesystem.walk_exactly(&wanted, &mut look).map_err(within)?;
         let remains = filesystem.remains().map_err(within)?;
         if let Some(first) = remains.first {
             let what = format!(
@@ -192,26 +221,18 @@ impl Search<'_> {
         Ok(())
     }
 
-    fn report(self) -> Result<Report> {
-        if !self.has_root {
-            let error = Error::cannot(Exit::Description, "find a root filesystem on the disk");
-            return Err(self.unread.into_iter().fold(error, |error, why| error.because(why)));
-        }
+    fn end(self) -> Look {
         let mut report = self.auditor.report();
         for finding in self.beside {
             report.add(finding);
         }
-        for what in self.unread {
+        for what in self.unread.iter().cloned() {
             report.add(Finding { severity: Severity::Note, class: "unread", path: RootPath::from("/(disk)"), what });
         }
-        Ok(report)
+        Look { report, has_root: self.has_root, unread: self.unread }
     }
 }
 
 fn leftover(path: &RootPath, what: String) -> Finding {
     Finding { severity: Severity::Leftover, class: "free-space", path: path.clone(), what }
-}
-
-fn see(auditor: &mut Auditor, entry: Entry, content: &mut dyn Read) -> Result<()> {
-    auditor.see(entry, content).in_artifact()
 }

@@ -9,6 +9,7 @@ mod disk;
 pub mod ext;
 mod fat;
 pub mod window;
+mod witness;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -21,6 +22,8 @@ use crate::host::untar::{Compression, decompressed};
 use crate::plan::ScrubPreset;
 use crate::report::Step;
 use crate::scrub::{Auditor, Report, Standard};
+pub use disk::{Look, look};
+pub use witness::Witness;
 
 /// What an artifact is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -150,6 +150,15 @@ impl<R: Read + Seek> Ext<R> {
     }
 }
 
+/// How the holes of a file are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holes {
+    /// As long as they are.
+    Whole,
+    /// As one block of zeros at most: a file of exabytes of nothing must not keep the audit busy.
+    Short,
+}
+
 /// A file's bytes.
 pub(super) struct Content<'a, R> {
     ext: &'a mut Ext<R>,
@@ -159,14 +168,14 @@ pub(super) struct Content<'a, R> {
 
 impl<'a, R: Read + Seek> Content<'a, R> {
     /// `extents` are sorted by their place in the file, `size` is the file's length in bytes.
-    pub fn new(ext: &'a mut Ext<R>, extents: Vec<Extent>, size: u64) -> Content<'a, R> {
+    pub fn new(ext: &'a mut Ext<R>, extents: Vec<Extent>, size: u64, holes: Holes) -> Content<'a, R> {
         let block = ext.block_size;
+        let longest = if holes == Holes::Whole { u64::MAX } else { block };
         let mut runs = Vec::new();
         let mut at = 0;
-        // A hole is one block of zeros at most: a file of exabytes of nothing must not keep the audit busy.
         let hole = |runs: &mut Vec<(Option<u64>, u64)>, length: u64| {
             if length > 0 {
-                runs.push((None, length.min(block)));
+                runs.push((None, length.min(longest)));
             }
         };
         for extent in extents {

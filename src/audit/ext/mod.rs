@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Seek};
 
 pub use self::free::Remains;
-use self::inode::{Content, Inode};
+use self::inode::{Content, Holes, Inode};
 use super::window::Window;
 use crate::bytes::Bytes;
 use crate::error::{Error, Exit, OrCannot, Result};
@@ -217,6 +217,15 @@ impl<R: Read + Seek> Ext<R> {
     /// Shows every entry, a folder before its content, to `see`, with the bytes of regular files. Holes are shown as no
     /// more than one block of zeros.
     pub fn walk(&mut self, see: &mut dyn FnMut(Entry, &mut dyn Read) -> Result<()>) -> Result<()> {
+        self.walk_exactly(&|_| false, see)
+    }
+
+    /// As [`Ext::walk`], with whole holes in the files that `exactly` names.
+    pub fn walk_exactly(
+        &mut self,
+        exactly: &dyn Fn(&Entry) -> bool,
+        see: &mut dyn FnMut(Entry, &mut dyn Read) -> Result<()>,
+    ) -> Result<()> {
         self.begin();
         let mut folders = vec![(RootPath::root(), ROOT)];
         let mut visited = BTreeSet::from([ROOT]);
@@ -237,8 +246,12 @@ impl<R: Read + Seek> Ext<R> {
                 match entry.kind {
                     Kind::File => {
                         let extents = self.extents(&inode)?;
-                        self.spend(extents.iter().map(|extent| extent.length).sum())?;
-                        let mut content = Content::new(self, extents, inode.size);
+                        let holes = if exactly(&entry) { Holes::Whole } else { Holes::Short };
+                        self.spend(match holes {
+                            Holes::Whole => inode.size.div_ceil(self.block_size),
+                            Holes::Short => extents.iter().map(|extent| extent.length).sum(),
+                        })?;
+                        let mut content = Content::new(self, extents, inode.size, holes);
                         see(entry, &mut content)?;
                     }
                     Kind::Folder => {
@@ -314,7 +327,7 @@ impl<R: Read + Seek> Ext<R> {
         let extents = self.extents(inode)?;
         let mut target = Vec::new();
         // PATH_MAX (limits.h): no longer target can be made.
-        let mut content = Content::new(self, extents, inode.size.min(4096));
+        let mut content = Content::new(self, extents, inode.size.min(4096), Holes::Short);
         content.read_to_end(&mut target).or_cannot(|| "read a symlink of the ext filesystem")?;
         Ok(target)
     }
