@@ -53,6 +53,7 @@ pub mod parallel;
 pub mod pieces;
 pub mod pipeline;
 pub mod plan;
+pub mod preflight;
 pub mod release;
 pub mod report;
 pub mod root;

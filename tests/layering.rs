@@ -32,6 +32,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("format", &["bytes", "error", "parallel", "pieces", "report", "host", "plan", "disk", "release"]),
     ("audit", &["bytes", "error", "report", "host", "plan", "root", "scrub", "disk", "container", "format"]),
+    (
+        "preflight",
+        &["bytes", "error", "pieces", "report", "host", "plan", "root", "scrub", "release", "disk", "format", "audit"],
+    ),
     ("boot", &["bytes", "error", "report", "host", "format"]),
     ("catalog", &["error", "report", "host"]),
     (
@@ -53,6 +57,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "container",
             "format",
             "audit",
+            "preflight",
         ],
     ),
     (
@@ -75,6 +80,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "container",
             "format",
             "audit",
+            "preflight",
             "boot",
             "catalog",
             "pipeline",

@@ -22,7 +22,8 @@ use crate::host::untar::{Compression, decompressed};
 use crate::plan::ScrubPreset;
 use crate::report::Step;
 use crate::scrub::{Auditor, Report, Standard};
-pub use disk::{Look, look};
+pub use archive::{is_tar, kind as kind_of_archive};
+pub use disk::{Look, is_disk, look};
 pub use witness::Witness;
 
 /// What an artifact is.
@@ -130,7 +131,7 @@ fn audit_archive<'a>(
 }
 
 /// The content as a sparse file without a name: compressed disks are mostly holes.
-fn sparse_copy(mut content: impl Read, folder: &Path) -> Result<File> {
+pub fn sparse_copy(mut content: impl Read, folder: &Path) -> Result<File> {
     const PIECE: usize = 64 << 10;
     let mut copy = file::anonymous(folder)?;
     let mut piece = Vec::with_capacity(PIECE);

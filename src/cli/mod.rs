@@ -15,6 +15,7 @@ pub mod index;
 pub mod kiwi;
 pub mod manual;
 pub mod plan;
+pub mod preflight;
 pub mod schema;
 
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ use crate::bytes::Bytes;
 use crate::description::Colour;
 use crate::error::{Exit, Result};
 use crate::plan::container;
-use crate::plan::{Choices, LayerCompression, LayerSplit, NetworkForScripts, UpdateStack};
+use crate::plan::{Choices, LayerCompression, LayerSplit, NetworkForScripts, Target, UpdateStack};
 use crate::report::Verbosity;
 
 /// Everything that can be typed.
@@ -60,6 +61,7 @@ Build
 Check the result
   boot        Start a disk in QEMU and wait for a text on its console
   audit       Read an artifact back and report what a golden image must not carry
+  preflight   Read an artifact back and report what its target would refuse
 
 Ship it
   catalog     Show what was published where, and say which of it is current
@@ -122,6 +124,11 @@ pub enum Command {
         after_help = "Examples:\n  ingot audit out/debian-minimal.x86_64-1.0.0.qcow2\n  ingot audit image.oci.tar"
     )]
     Audit(AuditArguments),
+    /// Read a packed disk or container back and report what a cloud, hypervisor or registry would refuse
+    #[command(
+        after_help = "Examples:\n  ingot preflight out/debian-server.x86_64-1.0.0.raw --for aws\n  ingot preflight disk.raw --for gce --for aws --fix"
+    )]
+    Preflight(preflight::PreflightArguments),
     /// Write a disk image in another format
     #[command(
         after_help = "Examples:\n  ingot convert disk.raw disk.qcow2\n  ingot convert old.qcow2 new.qcow2 --option compression_type=zstd"
@@ -174,6 +181,10 @@ pub struct Selection {
     /// Switch a scrub rule off by name (repeat for several); the manifest records it
     #[arg(long, value_name = "RULE")]
     pub scrub_except: Vec<String>,
+    /// Check the result for a target (aws, azure, gce, openstack, vmware, hyperv, libvirt, registry; repeat for several),
+    /// beside those that the description names
+    #[arg(long = "for", value_name = "TARGET", value_parser = preflight::target_parser(), hide_possible_values = true)]
+    pub targets: Vec<Target>,
     /// Let the description's scripts use the host's network
     #[arg(long)]
     pub network_for_scripts: bool,
@@ -208,6 +219,7 @@ impl Selection {
                 UpdateStackChoice::None => UpdateStack::None,
             }),
             scrub_except: self.scrub_except.clone(),
+            targets: self.targets.clone(),
             network_for_scripts: match self.network_for_scripts {
                 true => NetworkForScripts::Host,
                 false => NetworkForScripts::None,
@@ -491,6 +503,7 @@ pub fn run(line: CommandLine) -> u8 {
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments, colour()),
         Command::Audit(arguments) => audit::run(&arguments),
+        Command::Preflight(arguments) => preflight::run(&arguments),
     };
     done.unwrap_or_else(|error| {
         build::say(&error.text());

@@ -10,8 +10,8 @@ use crate::error::{Error, Exit, OrCannot, Result, Warning};
 use crate::plan::selection::Selection;
 use crate::plan::together;
 use crate::plan::{
-    Choices, ContainerArchive, ContainerPlan, DiskPlan, DiskSize, Epoch, FilesystemKind, GrowRoot, LayerCompression,
-    LayerSplit, Output, Overlay, Partition, PartitionSize, PartitionTable, Plan, Recommends, RepositoryUse, Role,
+    Choices, ContainerArchive, ContainerPlan, Demand, DiskPlan, DiskSize, Epoch, FilesystemKind, GrowRoot, LayerCompression,
+    LayerSplit, Output, Overlay, Partition, PartitionSize, PartitionTable, Plan, PlannedTarget, Recommends, RepositoryUse, Role,
     ScriptPhase, ScrubPreset, Signed, Support, UpdateStack,
 };
 use crate::scrub::rule;
@@ -159,6 +159,13 @@ pub fn text(plan: &Plan) -> String {
     };
     let except = plan.scrub.except.iter().map(|rule| format!(", without {rule}")).collect::<String>();
     line("scrub", format!("{preset}{except}"));
+    if !plan.targets.is_empty() {
+        let named = |planned: &PlannedTarget| match planned.demand {
+            Demand::Named => planned.target.name().to_string(),
+            Demand::Implied => format!("{} (implied: only warned about)", planned.target.name()),
+        };
+        line("target", plan.targets.iter().map(named).collect::<Vec<_>>().join(", "));
+    }
     let date = match plan.epoch {
         Epoch::Fixed(seconds) => format!("{seconds} seconds since 1970"),
         Epoch::NewestRelease => "of the newest signed Release file".to_string(),

@@ -4,6 +4,7 @@
 //! Never attaches a partitioned loop device, never touches the host's firmware or boot loader.
 
 pub mod boot;
+pub mod copies;
 pub mod filesystem;
 pub mod gpt;
 pub mod mbr;

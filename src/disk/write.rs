@@ -19,7 +19,7 @@ use crate::report::{Reporter, Step};
 use crate::root::RootPath;
 use crate::scrub::ScrubbedTree;
 
-/// Partitions and the disk end at multiples of this.
+/// Partitions end at multiples of this.
 const ALIGNMENT: Bytes = Bytes::mib(1);
 
 /// Writes `path`, which must not exist. 65 where the content does not fit what the description asks for.
@@ -89,7 +89,7 @@ impl Writer<'_> {
                     .because(format!("<size> is {} bytes, and they need {}", size.0, needed.0)));
             }
             DiskSize::Exactly(size) => size.align_down(Bytes::SECTOR),
-            _ => needed.align_up(ALIGNMENT),
+            _ => needed.align_up(ALIGNMENT).align_up(self.plan.unit),
         };
         Ok((size, ranges))
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::layout::{self, Root, Wanted};
 use super::{
     BootPlan, Choices, DiskPlan, DiskSize, FilesystemKind, Firmware, FormatChoice, GrowRoot, Image, Initrd,
-    PartitionTable, Persistency, Seed, Support, TimeoutStyle, Warning,
+    PartitionTable, Persistency, Seed, Support, TimeoutStyle, USUAL_UNIT, Warning,
 };
 use crate::bytes::Bytes;
 use crate::description::{Problem, Problems, Spanned, Type, shown};
@@ -68,6 +68,7 @@ pub fn plan(
         firmware,
         partitions,
         size,
+        unit: USUAL_UNIT,
         unpartitioned,
         boot: maker.boot(image),
         grow_root,

@@ -6,7 +6,7 @@
 use super::selection::Selection;
 use super::{
     Choices, Epoch, Image, Output, Plan, ScrubPlan, ScrubPreset, Seed, UpdateStack, Warning, conflict, container, disk,
-    request, rootfs, sources, variables,
+    request, rootfs, sources, target, variables,
 };
 use crate::description::{Description, Problem, Problems, Spanned, Type, shown};
 
@@ -67,10 +67,15 @@ pub fn make(description: &Description, choices: &Choices) -> Result<Plan, Proble
         Some(seconds) => Epoch::Fixed(seconds),
         None => Epoch::NewestRelease,
     };
-    let Some(output) = output else {
+    let Some(mut output) = output else {
         // There is no output only where the reason was added.
         return Err(problems.or(()).err().unwrap_or_default());
     };
+    let targets = target::targets(&selection, kind, &output, choices, &mut warnings);
+    if let Output::Disk(disk) = &mut output {
+        let units = targets.iter().map(|planned| planned.target.size_unit());
+        disk.unit = units.chain([disk.unit]).max().unwrap_or(disk.unit);
+    }
     sort(&mut warnings);
     problems.or(Plan {
         profiles: selection.profiles.clone(),
@@ -86,6 +91,7 @@ pub fn make(description: &Description, choices: &Choices) -> Result<Plan, Proble
         root,
         scrub,
         output,
+        targets,
         warnings,
     })
 }

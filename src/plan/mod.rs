@@ -17,6 +17,7 @@ pub mod resolved;
 pub mod rootfs;
 pub mod selection;
 pub mod sources;
+pub mod target;
 pub mod together;
 pub mod variables;
 
@@ -32,9 +33,10 @@ pub use make::make;
 pub use output::{
     BasePlan, BootPlan, ContainerArchive, ContainerPlan, DiskPlan, DiskSize, Filesystem, FilesystemKind, Firmware,
     FormatChoice, GrowRoot, History, ImageAddress, Initrd, LayerCompression, LayerSplit, Output, Partition,
-    PartitionSize, PartitionTable, Persistency, Role, Support, TimeoutStyle,
+    PartitionSize, PartitionTable, Persistency, Role, Support, TimeoutStyle, USUAL_UNIT,
 };
 pub use overrides::Overrides;
+pub use target::{Demand, PlannedTarget, Target};
 
 /// What the user chose on the command line, beside the description itself.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -53,6 +55,8 @@ pub struct Choices {
     pub scrub_except: Vec<String>,
     /// `--network-for-scripts`.
     pub network_for_scripts: NetworkForScripts,
+    /// `--for`: targets beside those that the description names.
+    pub targets: Vec<Target>,
     /// KIWI's `--setenv`: names and values in the environment of scripts.
     pub environment: BTreeMap<String, String>,
     /// `--layers`; wins over the description.
@@ -90,6 +94,9 @@ pub struct Plan {
     pub scrub: ScrubPlan,
     /// What is written.
     pub output: Output,
+    /// Where it is meant to run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<PlannedTarget>,
     /// Elements and attributes that are read and not honoured, by name (invariant 9), and other advice.
     pub warnings: Vec<Warning>,
 }

@@ -39,6 +39,9 @@ pub struct DiskPlan {
     pub partitions: Vec<Partition>,
     /// How large the disk becomes.
     pub size: DiskSize,
+    /// The disk's size is a multiple of this, unless `<size>` says another one.
+    #[serde(skip_serializing_if = "is_usual")]
+    pub unit: Bytes,
     /// `<size unpartitioned>`: bytes left free at the end of the disk.
     pub unpartitioned: Bytes,
     /// GRUB and the kernel's command line.
@@ -49,6 +52,13 @@ pub struct DiskPlan {
     pub formats: Vec<FormatChoice>,
     /// How partitions are named in fstab and on the kernel's command line.
     pub persistency: Persistency,
+}
+
+/// What every disk's size is a multiple of.
+pub const USUAL_UNIT: Bytes = Bytes::mib(1);
+
+fn is_usual(unit: &Bytes) -> bool {
+    *unit == USUAL_UNIT
 }
 
 /// A partition table.

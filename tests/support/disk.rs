@@ -58,6 +58,7 @@ pub fn plan(table: PartitionTable, partitions: Vec<Partition>) -> DiskPlan {
         firmware: Firmware { bios: Support::WherePossible, uefi: Support::WherePossible, secure_boot: Support::No },
         partitions,
         size: DiskSize::ToFit,
+        unit: USUAL_UNIT,
         unpartitioned: Bytes::ZERO,
         boot: BootPlan {
             timeout: 1,

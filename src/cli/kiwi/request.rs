@@ -139,6 +139,7 @@ pub fn choices(globals: &Globals) -> Result<Choices> {
         arch: host.to_string(),
         source_date_epoch: epoch,
         update_stack: None,
+        targets: Vec::new(),
         scrub_except: Vec::new(),
         network_for_scripts: NetworkForScripts::Host,
         environment,

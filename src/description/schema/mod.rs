@@ -311,6 +311,18 @@ pub const EXTENSIONS: &[Element] = &[
         attribute("value", Value::Text).about("Its value").mandatory(),
         attribute("profiles", Value::Profiles).about("Counts where one of these profiles is chosen"),
     ]),
+    element("target", &["extension"])
+        .about("Where the image is meant to run; `build` checks that it can")
+        .often()
+        .with(&[
+            attribute(
+                "cloud",
+                Value::OneOf(&["aws", "azure", "gce", "openstack", "vmware", "hyperv", "libvirt", "registry"]),
+            )
+            .about("The target whose rules `ingot preflight` knows")
+            .mandatory(),
+            attribute("profiles", Value::Profiles).about("Counts where one of these profiles is chosen"),
+        ]),
 ];
 
 /// Every image type of `<type image>`, with what ingot makes of it.
