@@ -14,6 +14,7 @@
 //! release      artifacts           -> a result folder that appears whole or not at all
 //!
 //! audit        a packed artifact   -> what a golden image must not carry
+//! preflight    a packed artifact   -> what its target would refuse
 //! boot         a disk              -> what its serial console says in QEMU
 //! catalog      publications        -> what is where, and which of it is current
 //! ```

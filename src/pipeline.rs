@@ -9,6 +9,7 @@ pub mod initrds;
 mod pieces;
 pub mod prepared;
 pub mod stages;
+mod target;
 pub mod unchanged;
 
 use std::panic::resume_unwind;
@@ -21,7 +22,7 @@ use crate::format::Identity;
 use crate::host::sandbox::{Network, Sandbox};
 use crate::package::{self, Beneath, Mirrors, PackageManager, PackageSet, Phase, Unpacker, installed};
 use crate::plan::{Epoch, FormatChoice, LayerCompression, NetworkForScripts, Output, Plan, ScriptPhase};
-use crate::release::manifest::{DescriptionDigest, Manifest, PackageRecord, Parts, PinnedImage, ScrubRecord};
+use crate::release::manifest::{DescriptionDigest, Manifest, PackageRecord, Parts, PinnedImage, PreflightRecord, ScrubRecord};
 use crate::release::{Artifact, changes, licence, verified};
 use crate::report::Reporter;
 use crate::root::{self, RootPath, RootTree, Workspace, WorkspaceKind};
@@ -274,6 +275,7 @@ struct Made {
     artifacts: Vec<Artifact>,
     installed: Vec<PackageRecord>,
     scrub: ScrubRecord,
+    preflight: Vec<PreflightRecord>,
 }
 
 /// From the installed tree to the files of one output.
@@ -310,18 +312,20 @@ fn finish(
     let scrubbed = scrub::scrub(&plan.scrub, tree, &asked, &build_host, *epoch, reporter)?;
     let standard = Standard::Build { plan: &plan.scrub, asked: &asked, host: &build_host };
     let artifacts = pack(plan, &scrubbed, base.as_ref(), standard, order, reporter)?;
+    let preflight = target::check(plan, &artifacts, standard, order, reporter)?;
     report(order, &plan.image.stem(), scrubbed.tree())?;
     let scrub = ScrubRecord { plan: plan.scrub.clone(), actions: scrubbed.actions().to_vec() };
-    Ok(Made { artifacts, installed: records(&scrubbed, packages)?, scrub })
+    Ok(Made { artifacts, installed: records(&scrubbed, packages)?, scrub, preflight })
 }
 
 /// The manifest and what else describes the files of the release. The outputs have the same packages: those of the
 /// first are listed.
 fn release(plan: &Plan, order: &Order, supplies: &Supplies, made: Vec<Made>, reporter: &Reporter) -> Result<()> {
     let step = reporter.step("release");
-    let (mut artifacts, mut installed, mut scrubs) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut artifacts, mut installed, mut scrubs, mut preflight) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for made in made {
         artifacts.extend(made.artifacts);
+        preflight.extend(made.preflight);
         scrubs.push(made.scrub);
         if installed.is_empty() {
             installed = made.installed;
@@ -335,6 +339,7 @@ fn release(plan: &Plan, order: &Order, supplies: &Supplies, made: Vec<Made>, rep
         packages: &supplies.packages,
         installed,
         scrubs,
+        preflight,
         warnings: &reporter.warnings(),
         artifacts,
     });

@@ -223,12 +223,9 @@ pub fn repair(disk: &File) -> Result<()> {
     let backup = good.moved(end, 1, last, end - length);
     let old = good.other();
     let write = || -> std::io::Result<()> {
-        // The old backup is nothing any more; it is only wiped where no partition can be.
+        // The old backup is nothing any more: by the primary copy's own word it is the table's, and no partition is there.
         if copies.primary.is_ok() && old < end && old > good.end_of_partitions() + length {
-            let is_backup = Copy::read(&mut &*disk, sector, copies.sectors, old).is_ok();
-            if is_backup {
-                disk.write_all_at(&vec![0; ((length + 1) * sector) as usize], (old - length) * sector)?;
-            }
+            disk.write_all_at(&vec![0; ((length + 1) * sector) as usize], (old - length) * sector)?;
         }
         disk.write_all_at(&padded(&good.entries, sector), (end - length) * sector)?;
         disk.write_all_at(&padded(&backup, sector), end * sector)?;

@@ -5,6 +5,7 @@
 //! place. Never writes into the artifact, never moves or resizes a partition.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -16,14 +17,16 @@ use super::form::{self, Format, VmdkKind};
 use crate::bytes::Bytes;
 use crate::disk::{RawDisk, copies};
 use crate::error::{Error, Exit, OrCannot, Result};
-use crate::format;
+use crate::format::{self, Identity};
 use crate::host::{file, lock};
 use crate::pieces::Pieces;
-use crate::plan::{FormatChoice, Target};
+use crate::plan::{FormatChoice, Seed, Target};
 use crate::report::Step;
 
 /// Prefix of the folder that is worked in, beside the artifact.
 const PREFIX: &str = ".ingot-preflight-";
+/// A partition table and what stands before it lie in so many bytes.
+const TABLE: u64 = 64 << 10;
 
 /// What was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,19 +101,21 @@ fn repair(
     let unit = targets.iter().map(|target| target.size_unit()).max().unwrap_or(Bytes::SECTOR);
     let fitting = size.align_up(unit);
     let mut done = Vec::new();
-    if fitting != size {
-        disk.set_len(fitting.0).or_cannot(|| "make the disk larger")?;
-        done.push(format!("the disk has {} now, {} more", exactly(fitting), exactly(fitting - size)));
-    }
     let mut reader = &disk;
-    if let Some(gpt) = copies::examine(&mut reader, fitting)? {
+    // First at its own size: a backup that the primary copy is made from stands at its own end.
+    if let Some(gpt) = copies::examine(&mut reader, size)? {
         let problems: Vec<String> = gpt.problems_of_primary().into_iter().chain(gpt.problems_of_backup()).collect();
         if !problems.is_empty() {
             copies::repair(&disk)?;
-            done.push(match fitting == size {
-                true => format!("both copies of the GPT are right: {}", problems.join("; ")),
-                false => "the backup GPT is at the new end".to_string(),
-            });
+            done.push(format!("both copies of the GPT are right: {}", problems.join("; ")));
+        }
+    }
+    if fitting != size {
+        disk.set_len(fitting.0).or_cannot(|| "make the disk larger")?;
+        done.push(format!("the disk has {} now, {} more", exactly(fitting), exactly(fitting - size)));
+        if copies::examine(&mut reader, fitting)?.is_some() {
+            copies::repair(&disk)?;
+            done.push("the backup GPT is at the new end".to_string());
         }
     }
     if done.is_empty() {
@@ -118,7 +123,14 @@ fn repair(
     }
     step.now("writing it again");
     drop(disk);
-    let artifact = format::write(choice, &RawDisk::open(&raw)?, folder, "new", &mut Pieces::ignored(), step)?;
+    let mut start = Vec::new();
+    let read = file::open(&raw)?.take(TABLE).read_to_end(&mut start);
+    read.or_cannot(|| "read the copy")?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    // Ids of the format are derived from the disk, as `ingot convert` does it.
+    let identity = Identity { seed: Seed::of_disk(&start), epoch: 0, name, folder: folder.to_path_buf() };
+    let artifact =
+        format::write(choice, &RawDisk::open(&raw)?, &identity, folder, "new", &mut Pieces::ignored(), step)?;
     let new = folder.join(&artifact.name);
     file::copy_permissions(path, &new)?;
     file::sync_filesystem(&new)?;

@@ -86,18 +86,24 @@ fn segment(rest: &mut &[u8], budget: &mut u64, found: &mut Initrd) -> io::Result
             drain(&mut decoder, budget)?;
             *rest = decoder.into_inner();
         }
-        _ => return Err(invalid(format!("it is {}, which this version does not read", name(rest)))),
+        _ => {
+            return Err(invalid(match name(rest) {
+                Some(name) => format!("it is compressed with {name}, which this version does not read"),
+                None => "it is neither a cpio archive nor anything compressed that is known".into(),
+            }));
+        }
     }
     Ok(())
 }
 
-fn name(start: &[u8]) -> &'static str {
+/// A compression that the kernel knows.
+fn name(start: &[u8]) -> Option<&'static str> {
     match start {
-        [0x02, 0x21, 0x4c, 0x18, ..] | [0x04, 0x22, 0x4d, 0x18, ..] => "compressed with lz4",
-        [0x5d, 0, 0, ..] => "compressed with lzma",
-        [b'B', b'Z', b'h', ..] => "compressed with bzip2",
-        [0x89, b'L', b'Z', b'O', ..] => "compressed with lzo",
-        _ => "neither a cpio archive nor anything compressed that is known",
+        [0x02, 0x21, 0x4c, 0x18, ..] | [0x04, 0x22, 0x4d, 0x18, ..] => Some("lz4"),
+        [0x5d, 0, 0, ..] => Some("lzma"),
+        [b'B', b'Z', b'h', ..] => Some("bzip2"),
+        [0x89, b'L', b'Z', b'O', ..] => Some("lzo"),
+        _ => None,
     }
 }
 

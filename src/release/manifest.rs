@@ -39,6 +39,9 @@ pub struct Manifest {
     packages: Vec<PackageRecord>,
     /// One for each output.
     scrub: Vec<ScrubRecord>,
+    /// One for each artifact and target.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    preflight: Vec<PreflightRecord>,
     warnings: Vec<String>,
     artifacts: Vec<Artifact>,
 }
@@ -102,6 +105,15 @@ pub struct ScrubRecord {
     pub actions: Vec<Action>,
 }
 
+/// What a preflight said of an artifact for a target.
+#[derive(Clone, Debug, Serialize)]
+pub struct PreflightRecord {
+    /// File name in the result folder.
+    pub artifact: String,
+    /// The report, as `ingot preflight --json` prints it.
+    pub report: serde_json::Value,
+}
+
 /// What a manifest is put together from.
 #[derive(Clone, Debug)]
 pub struct Parts<'a> {
@@ -119,6 +131,8 @@ pub struct Parts<'a> {
     pub installed: Vec<PackageRecord>,
     /// What the scrubs did, one for each output.
     pub scrubs: Vec<ScrubRecord>,
+    /// What the preflights said.
+    pub preflight: Vec<PreflightRecord>,
     /// What the user was warned of.
     pub warnings: &'a [Warning],
     /// The files of the release.
@@ -128,7 +142,7 @@ pub struct Parts<'a> {
 impl Manifest {
     /// Puts together what the stages know.
     pub fn new(parts: Parts<'_>) -> Manifest {
-        let Parts { plan, epoch, bases, description, packages, installed, scrubs, warnings, artifacts } = parts;
+        let Parts { plan, epoch, bases, description, packages, installed, scrubs, preflight, warnings, artifacts } = parts;
         let repositories = plan.repositories.iter().map(|repository| record(repository, packages)).collect();
         Manifest {
             schema: SCHEMA,
@@ -145,6 +159,7 @@ impl Manifest {
             bases,
             packages: installed,
             scrub: scrubs,
+            preflight,
             warnings: warnings.iter().map(|warning| warning.text.clone()).collect(),
             artifacts,
         }

@@ -15,6 +15,7 @@ mod images;
 mod package;
 mod packaging;
 mod plan;
+mod preflight;
 mod release;
 mod root;
 mod samples;

@@ -82,6 +82,7 @@ pub fn plan(repositories: Vec<Repository>, packages: &[&str]) -> Plan {
         },
         scrub: ScrubPlan { preset: ScrubPreset::None, except: Vec::new() },
         output: Output::RootTarball,
+        targets: Vec::new(),
         warnings: Vec::new(),
     }
 }
