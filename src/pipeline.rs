@@ -22,7 +22,10 @@ use crate::format::Identity;
 use crate::host::sandbox::{Network, Sandbox};
 use crate::package::{self, Beneath, Mirrors, PackageManager, PackageSet, Phase, Unpacker, installed};
 use crate::plan::{Epoch, FormatChoice, LayerCompression, NetworkForScripts, Output, Plan, ScriptPhase};
-use crate::release::manifest::{DescriptionDigest, Manifest, PackageRecord, Parts, PinnedImage, PreflightRecord, ScrubRecord};
+use crate::preflight::Own;
+use crate::release::manifest::{
+    DescriptionDigest, Manifest, PackageRecord, Parts, PinnedImage, PreflightRecord, ScrubRecord,
+};
 use crate::release::{Artifact, changes, licence, verified};
 use crate::report::Reporter;
 use crate::root::{self, RootPath, RootTree, Workspace, WorkspaceKind};
@@ -311,8 +314,8 @@ fn finish(
     let build_host = BuildHost { workspace, builds_began, ..order.build_host.clone() };
     let scrubbed = scrub::scrub(&plan.scrub, tree, &asked, &build_host, *epoch, reporter)?;
     let standard = Standard::Build { plan: &plan.scrub, asked: &asked, host: &build_host };
-    let artifacts = pack(plan, &scrubbed, base.as_ref(), standard, order, reporter)?;
-    let preflight = target::check(plan, &artifacts, standard, order, reporter)?;
+    let (artifacts, inherited) = pack(plan, &scrubbed, base.as_ref(), standard, order, reporter)?;
+    let preflight = target::check(plan, &artifacts, Own { standard, inherited: &inherited }, order, reporter)?;
     report(order, &plan.image.stem(), scrubbed.tree())?;
     let scrub = ScrubRecord { plan: plan.scrub.clone(), actions: scrubbed.actions().to_vec() };
     Ok(Made { artifacts, installed: records(&scrubbed, packages)?, scrub, preflight })
@@ -388,7 +391,8 @@ fn complete(
     root::remove_surroundings(tree)
 }
 
-/// From the scrubbed tree to the files that are shipped. What was packed is read back and audited once more.
+/// From the scrubbed tree to the files that are shipped, and the members of a container's archive that another build made.
+/// What was packed is read back and audited once more.
 fn pack(
     plan: &Plan,
     tree: &ScrubbedTree,
@@ -396,7 +400,7 @@ fn pack(
     standard: Standard<'_>,
     order: &Order,
     reporter: &Reporter,
-) -> Result<Vec<Artifact>> {
+) -> Result<(Vec<Artifact>, Vec<String>)> {
     let (folder, stem) = (order.folder.as_path(), plan.image.stem());
     // What a base ships is not of this build: whoever made it answers for it.
     let audit = |path: &Path, inherited: &[String]| -> Result<()> {
@@ -429,9 +433,9 @@ fn pack(
             // All formats hold the same disk.
             return std::thread::scope(|scope| {
                 let audited = scope.spawn(|| audit(&raw, &[]));
-                let artifacts = disk.formats.iter().map(write).collect();
+                let artifacts: Result<Vec<Artifact>> = disk.formats.iter().map(write).collect();
                 audited.join().unwrap_or_else(|panic| resume_unwind(panic))?;
-                artifacts
+                Ok((artifacts?, Vec::new()))
             });
         }
         Output::Container(container) => {
@@ -451,7 +455,7 @@ fn pack(
             })?;
             step.finish(&format!("{}, {}", artifact.format, artifact.size));
             audit(&folder.join(&artifact.name), &inherited)?;
-            return Ok(vec![artifact]);
+            return Ok((vec![artifact], inherited));
         }
         Output::RootTarball => {
             let step = reporter.step("container");
@@ -461,7 +465,7 @@ fn pack(
         }
     };
     audit(&folder.join(&artifact.name), &[])?;
-    Ok(vec![artifact])
+    Ok((vec![artifact], Vec::new()))
 }
 
 /// What is in the finished image, with what is known of where it came from.

@@ -10,9 +10,9 @@ use crate::error::{Error, Exit, OrCannot, Result, Warning};
 use crate::plan::selection::Selection;
 use crate::plan::together;
 use crate::plan::{
-    Choices, ContainerArchive, ContainerPlan, Demand, DiskPlan, DiskSize, Epoch, FilesystemKind, GrowRoot, LayerCompression,
-    LayerSplit, Output, Overlay, Partition, PartitionSize, PartitionTable, Plan, PlannedTarget, Recommends, RepositoryUse, Role,
-    ScriptPhase, ScrubPreset, Signed, Support, UpdateStack,
+    Choices, ContainerArchive, ContainerPlan, Demand, DiskPlan, DiskSize, Epoch, FilesystemKind, GrowRoot,
+    LayerCompression, LayerSplit, Output, Overlay, Partition, PartitionSize, PartitionTable, Plan, PlannedTarget,
+    Recommends, RepositoryUse, Role, ScriptPhase, ScrubPreset, Signed, Support, UpdateStack,
 };
 use crate::scrub::rule;
 use crate::{description, format, plan};

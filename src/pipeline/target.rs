@@ -5,11 +5,10 @@
 
 use crate::error::{Error, Exit, Result, Warning};
 use crate::plan::{Demand, Plan};
-use crate::preflight::{Report, preflight, rule::FORMAT};
+use crate::preflight::{Own, Report, preflight, rule::FORMAT};
 use crate::release::Artifact;
 use crate::release::manifest::PreflightRecord;
 use crate::report::Reporter;
-use crate::scrub::Standard;
 
 use super::Order;
 
@@ -18,7 +17,7 @@ use super::Order;
 pub(super) fn check(
     plan: &Plan,
     artifacts: &[Artifact],
-    standard: Standard<'_>,
+    own: Own<'_>,
     order: &Order,
     reporter: &Reporter,
 ) -> Result<Vec<PreflightRecord>> {
@@ -30,7 +29,7 @@ pub(super) fn check(
     let mut reports: Vec<(&str, Report)> = Vec::new();
     for artifact in artifacts {
         let path = order.folder.join(&artifact.name);
-        let found = preflight(&path, &targets, Some(standard), &order.work_dir, &step)?;
+        let found = preflight(&path, &targets, Some(own), &order.work_dir, &step)?;
         reports.extend(found.into_iter().map(|report| (artifact.name.as_str(), report)));
     }
     let mut records = Vec::new();

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
+use super::Own;
 use super::boot_code::{self, BootCode};
 use super::command_line::{self, BootEntry};
 use super::container::Archive;
@@ -66,9 +67,9 @@ pub struct FileEvidence {
     pub unread: Vec<String>,
 }
 
-/// Reads an artifact once. `standard` judges what the audit finds; `None`: as an artifact from anywhere.
+/// Reads an artifact once. `own` judges what the audit finds; `None`: as an artifact from anywhere.
 /// 66 where there is none.
-pub fn gather(path: &Path, standard: Option<Standard<'_>>, work_dir: &Path, step: &Step) -> Result<Evidence> {
+pub fn gather(path: &Path, own: Option<Own<'_>>, work_dir: &Path, step: &Step) -> Result<Evidence> {
     step.now("looking at the file");
     let form = form::recognise(path)?;
     let unknown = |what: &str| format!("{} holds no {what}", form.format.name());
@@ -83,14 +84,14 @@ pub fn gather(path: &Path, standard: Option<Standard<'_>>, work_dir: &Path, step
         Format::Container => {
             step.now("reading the archive");
             evidence.container = Archive::read(path).map_err(|error| told(&error));
-            let audited = match standard {
-                Some(standard) => audit::audit_own(path, work_dir, standard, step),
+            let audited = match own {
+                Some(own) => audit::audit_own(path, own.inherited, work_dir, own.standard, step),
                 None => audit::audit_artifact(path, work_dir, step),
             };
             evidence.audit = audited.map_err(|error| told(&error));
         }
         format if format.is_disk() => {
-            let standard = standard.unwrap_or(Standard::Artifact(ScrubPreset::Vm));
+            let standard = own.map_or(Standard::Artifact(ScrubPreset::Vm), |own| own.standard);
             match open(path, &form, work_dir, step) {
                 Err(error) => {
                     let why = told(&error);

@@ -84,16 +84,25 @@ impl Report {
     }
 }
 
-/// Reads an artifact once and judges it for each of the targets. `standard` is what a build's own audit judges by; `None`:
-/// as an artifact from anywhere. 66 where there is no such file, 74 where it cannot be read.
+/// What a build's own audit of its artifact judges by.
+#[derive(Clone, Copy, Debug)]
+pub struct Own<'a> {
+    /// What the description asked for.
+    pub standard: Standard<'a>,
+    /// Digests of layers that come from another image.
+    pub inherited: &'a [String],
+}
+
+/// Reads an artifact once and judges it for each of the targets. `own` is what a build's audit judges by; `None`: as an
+/// artifact from anywhere. 66 where there is no such file, 74 where it cannot be read.
 pub fn preflight(
     path: &Path,
     targets: &[Target],
-    standard: Option<Standard<'_>>,
+    own: Option<Own<'_>>,
     work_dir: &Path,
     step: &Step,
 ) -> Result<Vec<Report>> {
-    let gathered = evidence::gather(path, standard, work_dir, step);
+    let gathered = evidence::gather(path, own, work_dir, step);
     let evidence = gathered.map_err(|error| error.within(format!("check {}", path.display())))?;
     Ok(targets.iter().map(|target| judge(&evidence, *target)).collect())
 }

@@ -142,7 +142,8 @@ pub struct Parts<'a> {
 impl Manifest {
     /// Puts together what the stages know.
     pub fn new(parts: Parts<'_>) -> Manifest {
-        let Parts { plan, epoch, bases, description, packages, installed, scrubs, preflight, warnings, artifacts } = parts;
+        let Parts { plan, epoch, bases, description, packages, installed, scrubs, preflight, warnings, artifacts } =
+            parts;
         let repositories = plan.repositories.iter().map(|repository| record(repository, packages)).collect();
         Manifest {
             schema: SCHEMA,

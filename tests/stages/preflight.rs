@@ -198,6 +198,9 @@ fn each_rule_finds_the_one_thing_that_is_wrong() {
     }
 }
 
+/// What happens to a disk.
+type Damage = fn(&fs::File);
+
 #[test]
 fn what_fix_repairs_is_what_sfdisk_and_sgdisk_call_right() {
     need!("mke2fs", "sfdisk", "sgdisk", "e2fsck", "sha256sum");
@@ -217,7 +220,7 @@ fn what_fix_repairs_is_what_sfdisk_and_sgdisk_call_right() {
         |path: &Path| check(path, Target::Openstack).findings.iter().any(|finding| finding.rule == "backup-gpt");
     assert!(sound(name) && !backup(&path));
     let original = fs::read(&path).unwrap();
-    let damages: &[(&str, fn(&fs::File))] = &[
+    let damages: &[(&str, Damage)] = &[
         ("the disk grew", |file| file.set_len((70 << 20) + 512).unwrap()),
         ("the backup is gone", |file| file.write_all_at(&[0; 512], SIZE.0 - 512).unwrap()),
         ("a checksum of the backup's entries", |file| file.write_all_at(&[7; 16], SIZE.0 - 33 * 512).unwrap()),
