@@ -34,7 +34,7 @@ pub(super) fn check(
     }
     let mut records = Vec::new();
     let mut refused: Vec<String> = Vec::new();
-    let mut warned = 0;
+    let mut warned: Vec<String> = Vec::new();
     for planned in &plan.targets {
         let (taken, others): (Vec<_>, Vec<_>) = reports
             .iter()
@@ -49,8 +49,9 @@ pub(super) fn check(
                 let is_refusal = report.refusals().any(|refusal| refusal == finding);
                 if is_refusal && planned.demand == Demand::Named {
                     refused.push(text);
-                } else {
-                    warned += 1;
+                } else if !warned.contains(&text) {
+                    // Several formats of one disk are warned of once.
+                    warned.push(text.clone());
                     reporter.warn(Warning { text, place: None });
                 }
             }
@@ -64,8 +65,9 @@ pub(super) fn check(
         return Err(refused.into_iter().fold(error, |error, why| error.because(why)).hint(hint));
     }
     let names: Vec<&str> = targets.iter().map(|target| target.name()).collect();
-    step.finish(&match warned {
+    step.finish(&match warned.len() {
         0 => format!("fits {}", names.join(", ")),
+        1 => format!("fits {}, 1 warning", names.join(", ")),
         number => format!("fits {}, {number} warnings", names.join(", ")),
     });
     Ok(records)

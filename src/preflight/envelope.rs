@@ -58,7 +58,7 @@ pub fn format(evidence: &Evidence, target: Target) -> Vec<Outcome> {
 fn wanted(target: Target) -> (&'static str, &'static str) {
     match target {
         Target::Aws => ("raw, vhd, vhdx and vmdk (streamOptimized)", "ingot convert IMAGE OUT.raw"),
-        Target::Azure => ("vhd-fixed", "ingot convert IMAGE OUT.vhd --format vhd-fixed"),
+        Target::Azure => ("vhd-fixed", "ingot convert IMAGE OUT.vhd --format vhd-fixed --option force_size=on"),
         Target::Gce => ("a tar.gz with disk.raw", "ingot convert IMAGE OUT.tar.gz --format gce"),
         Target::Openstack => ("qcow2 and raw", "ingot convert IMAGE OUT.qcow2"),
         Target::Vmware => {

@@ -68,7 +68,8 @@ fn choice(format: Format) -> Option<FormatChoice> {
     let (name, options): (&str, &[(&str, &str)]) = match format {
         Format::Raw => ("raw", &[]),
         Format::Qcow2 => ("qcow2", &[]),
-        Format::VhdFixed => ("vhd-fixed", &[]),
+        // Exactly as long as the disk, not rounded to cylinders.
+        Format::VhdFixed => ("vhd-fixed", &[("force_size", "on")]),
         Format::Vhd => ("vhd", &[]),
         Format::Vhdx => ("vhdx", &[]),
         Format::Vdi => ("vdi", &[]),
