@@ -404,6 +404,8 @@ fn pack(
     let (folder, stem) = (order.folder.as_path(), plan.image.stem());
     // What a base ships is not of this build: whoever made it answers for it.
     let audit = |path: &Path, inherited: &[String]| -> Result<()> {
+        // Written back while it is read: publishing has little left to wait for.
+        host::file::begin_to_sync(path);
         let step = reporter.step("audit");
         let report = audit::audit_own(path, inherited, &order.work_dir, standard, &step)?;
         scrub::refuse_leftovers(&report)?;
@@ -426,6 +428,7 @@ fn pack(
                 let artifact = with_pieces(&what, plan, order, reporter, |pieces| {
                     format::write(choice, &raw, &identity, folder, &stem, pieces, &step)
                 })?;
+                host::file::begin_to_sync(&folder.join(&artifact.name));
                 step.finish(&format!("{}, {}", artifact.format, artifact.size));
                 Ok(artifact)
             };

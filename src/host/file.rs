@@ -5,6 +5,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -252,6 +253,27 @@ pub fn copy_permissions(from: &Path, to: &Path) -> Result<()> {
 pub fn sync_filesystem(path: &Path) -> Result<()> {
     let sync = || rustix::fs::syncfs(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?);
     sync().or_cannot(|| format!("sync {}", path.display()))
+}
+
+/// Writes the files of a flat folder to the disk, and their names (fsync(2)): nothing of anybody else, as
+/// [`sync_filesystem`] does, which waits for what other builds on the same filesystem have written.
+pub fn sync_files(folder: &Path) -> Result<()> {
+    for name in names(folder)? {
+        let path = folder.join(name);
+        if !is_plain_file(&path) {
+            return sync_filesystem(folder);
+        }
+        open(&path)?.sync_all().or_cannot(|| format!("sync {}", path.display()))?;
+    }
+    sync_folder(folder)
+}
+
+/// Asks the kernel to begin writing a file to its disk (sync_file_range(2)), so that little is left for
+/// [`sync_files`]. Where it will not, that one does all of it.
+pub fn begin_to_sync(path: &Path) {
+    let Ok(file) = File::open(path) else { return };
+    // SAFETY: the descriptor is open, and no memory is passed.
+    unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
 }
 
 /// Makes renames in a folder permanent.
