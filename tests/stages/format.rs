@@ -382,7 +382,7 @@ fn a_disk_is_converted_back_and_forth_and_nothing_is_replaced() {
     }
     for (arguments, code, why) in [
         (vec![raw.as_str(), &zlib], 73, "exists"),
-        (vec![&raw, &path("x.vmdk")], 65, "this version writes raw, qcow2"),
+        (vec![&raw, &path("x.qed")], 65, "this version writes raw, qcow2"),
         (vec![&raw, &path("x")], 64, "--format"),
         (vec![&path("none"), &path("x.raw")], 66, "none"),
         (vec![&raw, &path("nowhere/x.raw")], 73, "nowhere"),
