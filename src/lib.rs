@@ -12,6 +12,7 @@
 //! container    ScrubbedTree        -> docker archive, OCI layout, root tarball
 //! format       RawDisk             -> raw, qcow2
 //! release      artifacts           -> a result folder that appears whole or not at all
+//! publish      a release           -> clouds and registries, through their own command lines
 //!
 //! audit        a packed artifact   -> what a golden image must not carry
 //! preflight    a packed artifact   -> what its target would refuse
@@ -55,6 +56,7 @@ pub mod pieces;
 pub mod pipeline;
 pub mod plan;
 pub mod preflight;
+pub mod publish;
 pub mod release;
 pub mod report;
 pub mod root;

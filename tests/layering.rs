@@ -38,6 +38,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("boot", &["bytes", "error", "report", "host", "format"]),
     ("catalog", &["error", "report", "host"]),
+    ("publish", &["bytes", "error", "report", "host", "format", "release"]),
     (
         "pipeline",
         &[
@@ -83,6 +84,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "preflight",
             "boot",
             "catalog",
+            "publish",
             "pipeline",
         ],
     ),

@@ -16,6 +16,7 @@ pub mod kiwi;
 pub mod manual;
 pub mod plan;
 pub mod preflight;
+pub mod publish;
 pub mod schema;
 
 use std::collections::BTreeMap;
@@ -64,6 +65,7 @@ Check the result
   preflight   Read an artifact back and report what its target would refuse
 
 Ship it
+  publish     Bring a release to clouds and registries
   catalog     Show what was published where, and say which of it is current
   id          Print the id of the current image in a cloud
 
@@ -134,6 +136,11 @@ pub enum Command {
         after_help = "Examples:\n  ingot convert disk.raw disk.qcow2\n  ingot convert old.qcow2 new.qcow2 --option compression_type=zstd"
     )]
     Convert(convert::ConvertArguments),
+    /// Bring a release to clouds and registries, through their own command lines; what is there already stays
+    #[command(
+        after_help = "Examples:\n  ingot publish out --to aws:eu-central-1 --to registry:registry.example/team/app:1.0\n  ingot publish out --to gce:my-project/images --dry-run"
+    )]
+    Publish(Box<publish::PublishArguments>),
     /// Show what was published where, and say which of it is tested, current or deprecated
     #[command(
         after_help = "Examples:\n  ingot catalog list --cloud aws\n  ingot catalog promote ami-0123456789abcdef0 --to current"
@@ -493,6 +500,7 @@ pub fn run(line: CommandLine) -> u8 {
         Command::Kiwi { arguments } => return kiwi::run(&arguments, colour()),
         Command::Cache(arguments) => cache::run(arguments),
         Command::Catalog(arguments) => catalog::run(arguments),
+        Command::Publish(arguments) => publish::run(&arguments),
         Command::Id(arguments) => catalog::id(&arguments),
         Command::Convert(arguments) => convert::run(&arguments),
         Command::Index(arguments) => index::run(&arguments),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, OrCannot, Result};
 
 /// The signals that interrupt a build.
 pub(super) const INTERRUPTING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
@@ -38,7 +38,7 @@ pub(super) fn exit_for(signal: i32) -> Exit {
     if signal == libc::SIGINT { Exit::Interrupted } else { Exit::Terminated }
 }
 
-/// Installs the handlers. Only for process 1 of a namespace that holds nothing but the build.
+/// Installs the handlers. In process 1 of a namespace, which holds nothing but the build, they kill everybody else, too.
 pub(super) fn watch() -> nix::Result<()> {
     let action = SigAction::new(SigHandler::Handler(note), SaFlags::SA_RESTART, SigSet::all());
     for signal in INTERRUPTING {
@@ -47,6 +47,11 @@ pub(super) fn watch() -> nix::Result<()> {
     }
     WATCHED.store(true, Ordering::SeqCst);
     Ok(())
+}
+
+/// From now on SIGINT, SIGTERM and SIGHUP are noted, and [`check`] tells. For a process that asks often enough.
+pub fn note_signals() -> Result<()> {
+    watch().map_err(std::io::Error::from).or_cannot(|| "watch for signals")
 }
 
 /// Whether the handlers are installed.

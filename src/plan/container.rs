@@ -101,7 +101,12 @@ fn bases(kind: &Type, selection: &Selection<'_>, folder: &Path, problems: &mut P
                 }),
                 Err(why) => {
                     let title = format!("`{}` is no container to build on", shown(written));
-                    problems.add(Problem::invalid(title).at(&attribute.span).label(why));
+                    // A build service's own address is well-formed: it means something there.
+                    let problem = match written.starts_with("obs:") {
+                        true => Problem::refused(title),
+                        false => Problem::invalid(title),
+                    };
+                    problems.add(problem.at(&attribute.span).label(why));
                 }
             }
         }

@@ -16,7 +16,7 @@ use crate::release::{Artifact, artifact::hex};
 use crate::scrub::Action;
 
 /// Version of the manifest's form; it grows by one when a field changes its meaning.
-const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 1;
 
 /// See the module.
 #[derive(Clone, Debug, Serialize)]

@@ -11,10 +11,12 @@ pub mod hash;
 pub mod kiwi_result;
 pub mod licence;
 pub mod manifest;
+pub mod released;
 mod staging;
 pub mod verified;
 pub mod xz;
 
 pub use artifact::{Artifact, ArtifactWriter};
 pub use manifest::Manifest;
+pub use released::Released;
 pub use staging::Staging;

@@ -1,6 +1,7 @@
 //! Container archives and root tarballs against the programs that people open them with.
 
 mod index;
+mod publish;
 mod unpack;
 
 use std::collections::BTreeMap;

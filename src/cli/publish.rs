@@ -1,0 +1,264 @@
+//! `ingot publish`: the frame around the clouds.
+//!
+//! In: the arguments, the environment for the vendors' programs. Out: ids on stdout, records in the catalog. Each target
+//! stands for itself: one that fails keeps no other one back.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::build::since_1970;
+use super::catalog::CatalogFile;
+use crate::catalog::{Catalog, Publication, Record, State};
+use crate::error::{Error, Exit, Result};
+use crate::host::{file, signal};
+use crate::publish::attempt::{Attempt, Attempts};
+use crate::publish::carry::{Carrier, Patience};
+use crate::publish::tool::Tools;
+use crate::publish::{self, Image, Parameters, Target};
+use crate::release::Released;
+use crate::report::{Reporter, Verbosity};
+
+/// `ingot publish`.
+#[derive(Debug, Args)]
+pub struct PublishArguments {
+    /// The folder of a release, as `ingot build --target-dir` wrote it
+    #[arg(value_name = "RELEASE", required_unless_present = "abort")]
+    pub release: Option<PathBuf>,
+    /// Where to (repeat for several): aws:REGION/BUCKET, azure:ACCOUNT/CONTAINER, gce:PROJECT/BUCKET, openstack:CLOUD, registry:HOST/NAME:TAG
+    #[arg(long = "to", value_name = "TARGET", required_unless_present = "abort")]
+    pub targets: Vec<Target>,
+    /// publish.toml, or the folder that holds it; default: the release's folder
+    #[arg(long, value_name = "FILE")]
+    pub parameters: Option<PathBuf>,
+    /// Which file of the release; default: the one whose format the target takes
+    #[arg(long, value_name = "NAME")]
+    pub artifact: Option<String>,
+    /// Print the commands that would be run, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Remove what unfinished publications made: of this release, to these targets, or all
+    #[arg(long)]
+    pub abort: bool,
+    /// How many blocks of a snapshot are sent at once; default: four per processor
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub parallel: Option<u16>,
+    /// How often a temporary failure (429, 500, a broken connection) is tried again
+    #[arg(long, value_name = "NUMBER", default_value_t = 5)]
+    pub retries: u32,
+    /// Wait before trying again; each time twice as long
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = parse_seconds)]
+    pub retry_delay: Duration,
+    /// Ask the cloud so often how far it is
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds)]
+    pub poll: Duration,
+    /// Give up waiting for one step (75); the same command goes on from there
+    #[arg(long, value_name = "MINUTES", default_value_t = 120)]
+    pub patience: u64,
+    /// Write what happens to FILE as JSON lines
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
+    /// Show errors only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Show every command and what programs print, without secrets
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Where it is recorded.
+    #[command(flatten)]
+    pub catalog: CatalogFile,
+}
+
+fn parse_seconds(text: &str) -> std::result::Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.ok_or_else(|| "a number of seconds is needed: 10, 0.5".into())
+}
+
+/// Publishes, or removes what was begun.
+pub fn run(arguments: &PublishArguments) -> Result<u8> {
+    let frame = Frame::new(arguments)?;
+    if arguments.abort {
+        return frame.abort();
+    }
+    let Some(folder) = &arguments.release else { return Ok(0) };
+    let release = Released::open(folder)?;
+    let parameters = Parameters::load(arguments.parameters.as_deref(), folder)?;
+    let mut code = 0;
+    for target in &arguments.targets {
+        match frame.publish(&release, target, &parameters) {
+            Ok(Some(record)) => println!("{}", record.publication.id),
+            Ok(None) => {}
+            Err(error) => {
+                let error = error.within(format!("publish {} to {target}", folder.display()));
+                frame.tools.reporter.failed(None, &error);
+                eprintln!("{}", error.text());
+                code = if code == 0 { error.exit().code() } else { code };
+                signal::check()?;
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// What all targets share.
+struct Frame<'a> {
+    arguments: &'a PublishArguments,
+    catalog: PathBuf,
+    tools: Tools,
+    patience: Patience,
+}
+
+impl<'a> Frame<'a> {
+    fn new(arguments: &'a PublishArguments) -> Result<Frame<'a>> {
+        let verbosity = match (arguments.quiet, arguments.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Everything,
+            _ => Verbosity::Steps,
+        };
+        let events = arguments.events.as_deref().map(file::create).transpose()?;
+        let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+        signal::note_signals()?;
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Frame {
+            arguments,
+            catalog: arguments.catalog.path()?,
+            tools: Tools {
+                secrets: Tools::secrets_of(&environment),
+                environment,
+                folder: file::absolute(Path::new("."))?,
+                retries: arguments.retries,
+                delay: arguments.retry_delay,
+                reporter: Reporter::new(verbosity, events, since_1970),
+            },
+            patience: Patience {
+                between: arguments.poll,
+                longest: Duration::from_secs(arguments.patience.saturating_mul(60)),
+                parallel: arguments.parallel.map_or(4 * processors, usize::from),
+            },
+        })
+    }
+
+    /// Unfinished publications lie beside the catalog.
+    fn attempts(&self) -> PathBuf {
+        self.catalog.with_extension("publishing")
+    }
+
+    fn publish(&self, release: &Released, target: &Target, parameters: &Parameters) -> Result<Option<Record>> {
+        let reporter = &self.tools.reporter;
+        let cloud = target.open(parameters);
+        let artifact = publish::choose(release, target, cloud.formats(), self.arguments.artifact.as_deref())?;
+        reporter.say(&format!("{:>14}  {} to {target}", "publish", artifact.name));
+        let step = reporter.step("verify");
+        let image = publish::verify(release, artifact, target, cloud.checksums(), &step)?;
+        let plan = cloud.plan(&image, &step)?;
+        step.finish(&format!("{}, {}  sha256:{:.12}", artifact.format, artifact.size, artifact.sha256));
+        if self.arguments.dry_run {
+            publish::lines(&plan, &image).iter().for_each(|line| println!("{line}"));
+            return Ok(None);
+        }
+        let mut catalog = Catalog::open_or_create(&self.catalog)?;
+        let attempts = Attempts::open(&self.attempts())?;
+        let _lock = attempts.lock(&image.key)?;
+        let attempt = attempts.load(&image.key)?;
+        let known = catalog.find(&target.to_string(), &image.checksums.sha256)?;
+        if let Some(record) = known.filter(|record| record.state != State::Deprecated && attempt.is_none()) {
+            reporter.say(&format!("{:>14}  {} is there already", "publish", record.publication.id));
+            return Ok(Some(record));
+        }
+        let attempt = match attempt {
+            None => {
+                let text = target.to_string();
+                let sha256 = &image.checksums.sha256;
+                Attempt::new(&image.key, &text, &image.artifact, sha256, plan, since_1970().as_secs())
+            }
+            Some(begun) if begun.plan == plan => {
+                reporter.say(&format!("{:>14}  goes on from an earlier run", "publish"));
+                begun
+            }
+            Some(begun) => return Err(changed(&begun)),
+        };
+        let mut carrier = self.carrier(&attempts, attempt, &image.path);
+        let id = carrier.finish()?;
+        let record = catalog.record(&publication(release, target, &image, id))?;
+        attempts.remove(&image.key)?;
+        reporter.say(&format!("{:>14}  {} is a {}", "catalog", record.publication.id, record.state));
+        Ok(Some(record))
+    }
+
+    fn carrier<'b>(&'b self, attempts: &'b Attempts, attempt: Attempt, artifact: &Path) -> Carrier<'b> {
+        Carrier { tools: &self.tools, attempts, attempt, artifact: artifact.into(), patience: self.patience }
+    }
+
+    /// Removes what unfinished publications made, and says what that was. 0 also where there is nothing.
+    fn abort(&self) -> Result<u8> {
+        if !file::is_folder(&self.attempts()) {
+            self.tools.reporter.say("nothing is unfinished");
+            return Ok(0);
+        }
+        let attempts = Attempts::open(&self.attempts())?;
+        let digests = match &self.arguments.release {
+            Some(folder) => {
+                Some(Released::open(folder)?.artifacts.into_iter().map(|one| one.sha256).collect::<Vec<_>>())
+            }
+            None => None,
+        };
+        let targets: Vec<String> = self.arguments.targets.iter().map(Target::to_string).collect();
+        let mut none = true;
+        for key in attempts.keys()? {
+            let Some(attempt) = attempts.load(&key)? else { continue };
+            let meant = digests.as_ref().is_none_or(|digests| digests.contains(&attempt.digest));
+            if !meant || !targets.is_empty() && !targets.contains(&attempt.target) {
+                continue;
+            }
+            none = false;
+            let what = format!("{} to {}", attempt.artifact, attempt.target);
+            if self.arguments.dry_run {
+                println!("# {what}");
+                self.carrier(&attempts, attempt, Path::new(""))
+                    .abort_lines()
+                    .iter()
+                    .for_each(|line| println!("{line}"));
+                continue;
+            }
+            let _lock = attempts.lock(&key)?;
+            // It may have come to its end while we waited for nothing.
+            let Some(attempt) = attempts.load(&key)? else { continue };
+            let removed = self.carrier(&attempts, attempt, Path::new("")).abort();
+            let removed = removed.map_err(|error| error.within(format!("undo the publication of {what}")))?;
+            let removed = if removed.is_empty() { "nothing was there".into() } else { removed.join(", ") };
+            self.tools.reporter.say(&format!("{:>14}  {what}: {removed}", "removed"));
+        }
+        if none {
+            self.tools.reporter.say("nothing is unfinished");
+        }
+        Ok(0)
+    }
+}
+
+fn changed(begun: &Attempt) -> Error {
+    let made = begun.made();
+    let error = Error::cannot(Exit::Configuration, "go on with what was begun")
+        .because("publish.toml, or this ingot, asks for something else than the earlier run did");
+    let error = if made.is_empty() { error } else { error.because(format!("made so far: {}", made.join(", "))) };
+    error.hint(format!("`ingot publish --abort --to {}` removes that; then publish again", begun.target))
+}
+
+fn publication(release: &Released, target: &Target, image: &Image, id: String) -> Publication {
+    Publication {
+        name: release.name.clone(),
+        version: release.version.clone(),
+        arch: release.arch.clone(),
+        description: release.description.clone(),
+        packages: release.packages.clone(),
+        artifact: image.artifact.clone(),
+        digest: image.checksums.sha256.clone(),
+        cloud: target.cloud().into(),
+        region: target.region(),
+        target: target.to_string(),
+        id,
+        published: since_1970().as_secs() as i64,
+        tool: concat!("ingot ", env!("CARGO_PKG_VERSION")).into(),
+    }
+}
