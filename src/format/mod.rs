@@ -7,6 +7,8 @@
 mod compressed;
 mod gce;
 mod mapped;
+mod ova;
+mod ovf;
 mod packed;
 pub mod qcow2;
 pub mod raw;
@@ -87,6 +89,7 @@ pub static FORMATS: &[&dyn DiskFormat] = &[
     &vmdk::Vmdk,
     &vdi::Vdi,
     &gce::Gce,
+    &ova::Ova,
     &compressed::Compressed::Gzip,
     &compressed::Compressed::Xz,
     &compressed::Compressed::Zstd,

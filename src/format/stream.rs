@@ -69,6 +69,19 @@ impl Stream {
         Ok(())
     }
 
+    /// The whole of another file.
+    pub fn copy(&mut self, other: &File) -> Result<()> {
+        let size = other.metadata().or_cannot(|| "look at a file")?.len();
+        let mut at = 0;
+        while at < size {
+            let mut piece = vec![0; (size - at).min(PIECE) as usize];
+            other.read_exact_at(&mut piece, at).or_cannot(|| "read a file")?;
+            at += piece.len() as u64;
+            self.write(piece)?;
+        }
+        Ok(())
+    }
+
     /// Ends the file.
     pub fn finish(self, format: &str) -> Result<Artifact> {
         self.file.set_len(self.at).or_cannot(|| format!("write {}", self.name))?;

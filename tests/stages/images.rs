@@ -374,6 +374,50 @@ fn gnu_tar_and_others_extract_the_disk_that_google_imports() {
 }
 
 #[test]
+fn an_ova_holds_its_descriptor_its_digests_and_its_disk_in_this_order() {
+    need!("tar", "qemu-img", "python3", "sha256sum");
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
+    let raw = disk(&source, 30 * MIB, &[(0, MIB, Content::Text), (29 * MIB, MIB, Content::Noise)]);
+    let artifact = write(&raw, folder.path(), "ova", "memory=2048 ncpus=3 controller=pvscsi hwversion=13");
+    let archive = folder.path().join(&artifact.name);
+    assert_eq!(artifact.sha256, sha256(&archive));
+    assert_eq!(write(&raw, folder.path(), "ova", "memory=2048 ncpus=3 controller=pvscsi hwversion=13"), artifact);
+    let names = run("tar", &["-t", "-f", text(&archive)]);
+    assert_eq!(names.lines().collect::<Vec<_>>(), ["disk.ovf", "disk.mf", "disk-disk1.vmdk"]);
+    let out = folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    run("tar", &["-x", "-f", text(&archive), "-C", text(&out)]);
+    for line in fs::read_to_string(out.join("disk.mf")).unwrap().lines() {
+        let (name, sum) = line.strip_prefix("SHA256(").unwrap().split_once(")= ").unwrap();
+        assert_eq!(sha256(&out.join(name)), sum, "{name}");
+    }
+    let vmdk = out.join("disk-disk1.vmdk");
+    run("qemu-img", &["compare", "-f", "raw", "-F", "vmdk", text(&source), text(&vmdk)]);
+    // Another parser, and the rules between elements: every reference leads somewhere.
+    let python = r#"
+import sys, os, xml.etree.ElementTree as E
+O = "{http://schemas.dmtf.org/ovf/envelope/1}"
+R = "{http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData}"
+root = E.parse(sys.argv[1]).getroot()
+assert [child.tag for child in root] == [O + n for n in ("References", "DiskSection", "NetworkSection", "VirtualSystem")]
+file, disk = root.find(f".//{O}File"), root.find(f".//{O}Disk")
+assert disk.get(O + "fileRef") == file.get(O + "id") and disk.get(O + "capacity") == str(30 << 20)
+assert os.path.getsize(os.path.join(os.path.dirname(sys.argv[1]), file.get(O + "href"))) == int(file.get(O + "size"))
+items = {i.find(R + "ResourceType").text: i for i in root.iter(O + "Item")}
+assert items["3"].find(R + "VirtualQuantity").text == "3" and items["4"].find(R + "VirtualQuantity").text == "2048"
+assert items["6"].find(R + "ResourceSubType").text == "VirtualSCSI"
+assert items["17"].find(R + "HostResource").text == "ovf:/disk/" + disk.get(O + "diskId")
+assert items["17"].find(R + "Parent").text == items["6"].find(R + "InstanceID").text
+assert items["10"].find(R + "Connection").text == root.find(f".//{O}Network").get(O + "name")
+for i in root.iter(O + "Item"):
+    assert [e.tag for e in i] == sorted(e.tag for e in i)
+print(root.find(f".//{O}Name").text)
+"#;
+    assert_eq!(run("python3", &["-c", python, text(&out.join("disk.ovf"))]), "A disk\n");
+}
+
+#[test]
 fn compressed_disks_decompress_to_the_raw_one() {
     need!("gzip", "xz", "zstd");
     let folder = tempfile::tempdir().unwrap();
