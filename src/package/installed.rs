@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::database::{self, info_path};
 use super::deb822::Stanza;
+use super::rpmdb::{self, Format};
 use crate::error::Result;
 use crate::host::rooted::{RootPath, Rooted};
 
@@ -143,6 +144,9 @@ fn configuration_files(stanza: &Stanza) -> BTreeMap<&str, &str> {
 /// Whether a path is a file that says which paths packages own.
 pub fn is_file_list(path: &RootPath) -> bool {
     let name = path.name();
+    if Format::of(path).is_some() || is_pacman_list(path) {
+        return true;
+    }
     match path.parent().as_bytes() {
         b"/var/lib/dpkg/info" => name.ends_with(b".list") || name.ends_with(b".md5sums"),
         b"/var/lib/dpkg/status.d" => name.ends_with(b".md5sums"),
@@ -150,8 +154,23 @@ pub fn is_file_list(path: &RootPath) -> bool {
     }
 }
 
-/// The paths that such a file names; `path` tells which kind of list it is.
+/// pacman's list of a package's files: `/var/lib/pacman/local/NAME-VERSION/files`.
+fn is_pacman_list(path: &RootPath) -> bool {
+    path.name() == b"files" && path.parent().parent().as_bytes() == b"/var/lib/pacman/local"
+}
+
+/// The paths that such a file names; `path` tells which kind of list it is. Files that a package answers for and does
+/// not bring (rpm's `%ghost`) are not among them, and a damaged rpm database names none.
 pub fn owned_paths(path: &RootPath, content: &[u8]) -> Vec<RootPath> {
+    if let Some(format) = Format::of(path) {
+        let headers = rpmdb::read(format, content, &[]).unwrap_or_default();
+        let files = headers.iter().flat_map(|header| header.files());
+        return files.filter(|file| !file.is_ghost).map(|file| file.path).collect();
+    }
+    if is_pacman_list(path) {
+        let files = content.split(|byte| *byte == b'\n').skip_while(|line| *line != b"%FILES%").skip(1);
+        return files.take_while(|line| !line.is_empty()).map(RootPath::new).collect();
+    }
     let md5sums = path.name().ends_with(b".md5sums");
     let lines = content.split(|byte| *byte == b'\n');
     // A .md5sums line is 32 digits, two spaces, the path without its leading slash.

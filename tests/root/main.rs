@@ -21,6 +21,7 @@ mod oracle;
 mod pacman_world;
 mod planted;
 mod reproducible;
+mod rpm_hygiene;
 mod rpm_world;
 mod sandbox;
 mod script;

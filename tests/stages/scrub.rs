@@ -125,6 +125,7 @@ const PLANTED: &[&str] = &[
     "/var/lib/apt/lists/mirror_dists_stable_Release",
     "/var/lib/dnf/history.sqlite",
     "/var/lib/zypp/AnonymousUniqueId",
+    "/var/lib/zypp/AutoInstalled",
     "/var/lib/rpm/__db.001",
     "/var/lib/rpm/.rpm.lock",
     "/var/lib/dpkg/status-old",

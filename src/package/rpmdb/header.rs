@@ -152,6 +152,11 @@ impl Header {
         long.unwrap_or_else(|| self.numbers(SIZE).first().copied().unwrap_or_default().into())
     }
 
+    /// When it was installed, in seconds since 1970; 0 where nothing is said.
+    pub fn installed(&self) -> u32 {
+        self.numbers(INSTALLTIME).first().copied().unwrap_or_default()
+    }
+
     /// Whether this is a public key that rpm trusts, not a package.
     pub fn is_key(&self) -> bool {
         self.texts(NAME).first() == Some(&b"gpg-pubkey".as_slice())

@@ -71,7 +71,8 @@ fn blobs(database: &[u8]) -> Result<Vec<(u32, Header)>> {
         return Err(damaged("it does not start as Packages.db does"));
     }
     let pages = word(12).unwrap_or_default() as usize;
-    let slots = database.get(FILE_HEADER..pages.saturating_mul(PAGE)).ok_or_else(|| damaged("its slots are cut off"))?;
+    let slots =
+        database.get(FILE_HEADER..pages.saturating_mul(PAGE)).ok_or_else(|| damaged("its slots are cut off"))?;
     let mut found = Vec::new();
     for slot in slots.chunks_exact(16) {
         let word = |at: usize| u32::from_le_bytes([slot[at], slot[at + 1], slot[at + 2], slot[at + 3]]);

@@ -152,8 +152,7 @@ mod tests {
         let packages = read_packages(Format::Sqlite, &one, &[]).unwrap();
         assert_eq!(packages, [package("app", 1000), package("busybox", 1000)]);
         let read = open(&one).unwrap();
-        let names: String =
-            read.query_row("SELECT group_concat(key || hnum) FROM Name", [], |row| row.get(0)).unwrap();
+        let names: String = read.query_row("SELECT group_concat(key || hnum) FROM Name", [], |row| row.get(0)).unwrap();
         assert_eq!(names, "app1,busybox2");
         let tid: Vec<u8> = read.query_row("SELECT DISTINCT key FROM Installtid", [], |row| row.get(0)).unwrap();
         assert_eq!(tid, 1000_u32.to_ne_bytes());

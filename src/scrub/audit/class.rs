@@ -88,10 +88,23 @@ pub(super) fn class(path: &[&[u8]], homes: &[Vec<&[u8]>]) -> Option<Class> {
 
         [b"var", b"cache", b"apt" | b"dnf" | b"yum" | b"libdnf5" | b"zypp" | b"pacman" | b"apk", _, ..]
         | [b"var", b"lib", b"apt", b"lists", _, ..] => found("package-caches", CACHED, NotAFolder),
+        [b"var", b"lib", b"pacman", b"sync", _, ..]
+        | [b"var", b"lib", b"dnf", b"repos", _, ..]
+        | [b"var", b"lib", b"zypp", b"LastDistributionFlavor"] => found("package-caches", CACHED, NotAFolder),
+        [b"var", b"lib", b"dnf", name] if name.starts_with(b"history.") => {
+            found("package-caches", "tells who installed what, and when", NotAFolder)
+        }
+        [b"usr", b"lib", b"sysimage", b"libdnf5", name] if name.starts_with(b"transaction_history") => {
+            found("package-caches", "tells who installed what, and when", NotAFolder)
+        }
         [b"var", b"lib", b"zypp", b"AnonymousUniqueId"] => found("package-caches", SHARED, NotAFolder),
         [b"var", b"lib", b"dpkg", name] if name.ends_with(b"-old") || name.starts_with(b"lock") => {
             found("package-db-residue", STALE, NotAFolder)
         }
+        [b"var", b"lib", b"pacman", b"db.lck"] | [b"root", b".rpmdb", _] => {
+            found("package-db-residue", STALE, NotAFolder)
+        }
+        [b"var", b"lib", b"dnf", name] if name.ends_with(b".pid") => found("package-db-residue", STALE, NotAFolder),
         [b"var", b"lib", b"dpkg", b"updates", _] => {
             found("package-db-residue", "dpkg was interrupted in the middle of its work", NotAFolder)
         }
@@ -127,6 +140,8 @@ pub(super) fn class(path: &[&[u8]], homes: &[Vec<&[u8]>]) -> Option<Class> {
         | [b"etc", b"hostid" | b"krb5.keytab"]
         | [b"etc", b"ssl", b"private", b"ssl-cert-snakeoil.key"]
         | [b"etc", b"ssl", b"certs", b"ssl-cert-snakeoil.pem"] => found("host-crypto", SHARED, NotAFolder),
+        [b"etc", b"pacman.d", b"gnupg", b"private-keys-v1.d" | b"openpgp-revocs.d", _]
+        | [b"etc", b"pacman.d", b"gnupg", b"secring.gpg"] => found("host-crypto", SHARED, Filled),
         [b"etc", b"wireguard", _] | [b"etc", b"salt", b"pki", ..] | [b"etc", b"puppet", b"ssl", ..] => {
             found("host-crypto", SHARED, Filled)
         }

@@ -8,6 +8,7 @@ use std::io::Read;
 use memchr::memmem;
 
 use super::{Sighting, Standard};
+use crate::package::rpmdb::Format;
 use crate::root::RootPath;
 use crate::root::tree::Entry;
 use crate::scrub::owned;
@@ -68,7 +69,12 @@ fn wanted(path: &RootPath, size: u64) -> bool {
     let bytes = path.as_bytes();
     let database = owned::is_file_list(path) || bytes == owned::DIVERSIONS.as_bytes();
     let small = bytes.starts_with(b"/etc/") || bytes.starts_with(b"/boot/") || bytes == b"/var/lib/dbus/machine-id";
-    (database && size <= SMALL * 100) || (small && size <= SMALL)
+    let rpm = Format::of(path).is_some() || bytes == b"/var/lib/zypp/AutoInstalled";
+    let pacman = bytes.starts_with(b"/var/lib/pacman/local/") && path.name() == b"desc";
+    (rpm && size <= SMALL * 4096)
+        || (pacman && size <= SMALL)
+        || (database && size <= SMALL * 100)
+        || (small && size <= SMALL)
 }
 
 fn search(window: &[u8], standard: &Standard, marks: &mut Vec<Mark>) {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::class::{self, When};
 use super::{Finding, Mark, Report, Severity, Sighting, Standard};
 use crate::host::rooted::Kind;
+use crate::package::rpmdb::{self, Format};
 use crate::plan::{ScrubPreset, UpdateStack};
 use crate::root::RootPath;
 use crate::scrub::listing::Listing;
@@ -24,6 +25,7 @@ pub(super) fn judge(standard: &Standard, seen: &[Sighting]) -> Report {
     judge.network();
     judge.accounts();
     judge.build_settings();
+    judge.package_databases();
     judge.boot();
     if standard.update_stack() == UpdateStack::None {
         judge.update_stack(seen);
@@ -151,6 +153,7 @@ impl<'a> Judge<'a> {
     fn permissions(&mut self, sighting: &Sighting) {
         let entry = &sighting.entry;
         let stray = self.is_stray(&entry.path);
+        let below = |folder: &str| entry.path.is_below(&folder.into());
         if entry.is_file() && entry.mode & 0o6000 != 0 {
             let whose = match stray {
                 true => "no package owns it",
@@ -164,7 +167,7 @@ impl<'a> Judge<'a> {
                 self.note("world-writable", &entry.path, "anybody may replace what is in it");
             }
             Kind::File if writable => self.note("world-writable", &entry.path, "anybody may write it"),
-            Kind::File if stray && !self.owned.is_empty() && !entry.path.is_below(&"/var/lib/dpkg".into()) => {
+            Kind::File if stray && !self.owned.is_empty() && !DATABASES.iter().any(|at| below(at)) => {
                 self.note("unowned", &entry.path, "no package owns it and the description did not put it there");
             }
             _ => {}
@@ -278,6 +281,17 @@ impl<'a> Judge<'a> {
 
     /// Proxies and passwords of repositories.
     fn build_settings(&mut self) {
+        for folder in ["/etc/zypp", "/etc/yum.repos.d", "/etc/dnf", "/etc/yum", "/etc/pacman.d"] {
+            for (path, content) in self.contents_below(folder) {
+                let secret = |line: &[u8]| line.starts_with(b"password") || line.starts_with(b"proxy_password");
+                if lines(Some(content)).any(|line| has_password(line) || secret(line)) {
+                    self.leftover("builder-leftovers", path, "holds a password of a repository");
+                }
+                if self.is_stray(path) && lines(Some(content)).any(|line| line.starts_with(b"proxy")) {
+                    self.leftover("builder-leftovers", path, "leads through the build's proxy");
+                }
+            }
+        }
         for (path, content) in self.contents_below("/etc/apt") {
             let is_proxy = |line: &[u8]| {
                 let line = line.trim_ascii_start().to_ascii_lowercase();
@@ -297,6 +311,33 @@ impl<'a> Judge<'a> {
         };
         if lines(self.content(environment)).any(is_proxy) && self.is_stray(&environment.into()) {
             self.leftover("builder-leftovers", &environment.into(), "leads through the build's proxy");
+        }
+    }
+
+    /// When packages were installed, where a database tells it.
+    fn package_databases(&mut self) {
+        let standard = self.standard;
+        let wrote = |time: i64| matches!(standard, Standard::Build { host, .. } if host.wrote_at(time));
+        for (path, seen) in self.by_path.clone() {
+            let content = seen.content.as_deref().unwrap_or_default();
+            let telling = match Format::of(path) {
+                Some(format) => match rpmdb::read(format, content, &[]) {
+                    Ok(headers) => headers.iter().any(|header| wrote(header.installed().into())),
+                    Err(error) => {
+                        self.leftover("package-database", path, format!("cannot be read: {}", error.text()));
+                        false
+                    }
+                },
+                None if path.name() == b"desc" && path.is_below(&"/var/lib/pacman/local".into()) => {
+                    let mut lines = lines(Some(content)).skip_while(|line| *line != b"%INSTALLDATE%").skip(1);
+                    let date = lines.next().and_then(|line| std::str::from_utf8(line).ok()?.parse().ok());
+                    date.is_some_and(wrote)
+                }
+                None => memchr::memmem::find(content, b"# AutoInstalled generated").is_some(),
+            };
+            if telling {
+                self.leftover("package-database", path, "tells when its packages were installed");
+            }
         }
     }
 
@@ -350,13 +391,23 @@ impl<'a> Judge<'a> {
                 {
                     (Severity::Note, "can install packages of a programming language")
                 }
-                [b"etc", b"apt" | b"dnf" | b"zypp" | b"yum.repos.d", ..]
+                [b"etc", b"apt" | b"dnf" | b"zypp" | b"yum.repos.d" | b"pacman.d", ..]
+                | [b"etc", b"pacman.conf" | b"yum.conf"]
+                | [b"etc", b"logrotate.d", b"zypp-history.lr" | b"zypp-refresh.lr" | b"zypper.lr" | b"dnf"]
+                | [b"usr", b"share", b"libalpm" | b"dnf" | b"zypp" | b"zypper", ..]
+                | [b"var", b"lib", b"zypp" | b"dnf", _, ..]
                 | [b"etc", b"cron.daily", b"apt-compat" | b"apt" | b"dpkg"]
                 | [
                     ..,
                     b"systemd",
                     b"system",
-                    b"apt-daily.timer" | b"apt-daily-upgrade.timer" | b"dnf-makecache.timer",
+                    b"apt-daily.timer"
+                    | b"apt-daily-upgrade.timer"
+                    | b"dnf-makecache.timer"
+                    | b"dnf-makecache.service"
+                    | b"dnf-automatic.timer"
+                    | b"transactional-update.timer"
+                    | b"packagekit.service",
                 ] => (Severity::Leftover, "serves an update stack that is not there"),
                 _ => continue,
             };
@@ -368,6 +419,17 @@ impl<'a> Judge<'a> {
 /// The scrub follows no symlink: where one of these is a symlink, a person should look at what is behind it.
 const USUALLY_FOLDERS: [&str; 8] =
     ["/run", "/tmp", "/root", "/var/cache", "/var/lib", "/var/log", "/var/spool", "/var/tmp"];
+
+/// Where package managers keep what they know: no package owns it.
+const DATABASES: &[&str] = &[
+    "/var/lib/dpkg",
+    "/var/lib/rpm",
+    "/usr/lib/sysimage/rpm",
+    "/usr/lib/sysimage/libdnf5",
+    "/var/lib/dnf",
+    "/var/lib/zypp",
+    "/var/lib/pacman",
+];
 
 /// Package managers of distributions and their front ends.
 const INSTALLERS: &[&str] = &[
@@ -384,15 +446,23 @@ const INSTALLERS: &[&str] = &[
     "dselect",
     "unattended-upgrade",
     "rpm",
+    "rpmdb",
     "rpmkeys",
+    "rpm-ostree",
     "dnf",
     "dnf-3",
+    "dnf4",
+    "dnf-automatic",
     "dnf5",
     "microdnf",
     "yum",
     "tdnf",
+    "yumdownloader",
     "zypper",
+    "transactional-update",
+    "urpmi",
     "pacman",
+    "pacman-key",
     "apk",
     "snap",
     "synaptic",

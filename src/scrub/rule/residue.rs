@@ -2,6 +2,8 @@
 
 use super::{Part, Presets, Rule, Spares};
 use crate::error::Result;
+use crate::package::rpmdb;
+use crate::plan::UpdateStack;
 use crate::root::RootPath;
 use crate::scrub::Done;
 use crate::scrub::owned::DIVERSIONS;
@@ -42,13 +44,22 @@ pub(super) static RULES: &[Rule] = &[
                 "/var/lib/apt/periodic/*",
                 "/var/lib/apt/daily_lock",
                 "/var/lib/dnf/history*",
+                "/var/lib/dnf/repos/*",
                 "/var/lib/dnf/system-upgrade",
+                "/var/lib/dnf/tempfiles.json",
+                "/usr/lib/sysimage/libdnf5/transaction_history*",
+                "/var/lib/pacman/sync/*",
                 "/var/lib/zypp/AnonymousUniqueId",
-                "/var/lib/zypp/AutoInstalled",
                 "/var/lib/zypp/LastDistributionFlavor",
             ],
             Spares::Owned,
         )],
+    },
+    Rule {
+        name: "package-database",
+        why: "tells when the packages were installed, and in which order",
+        presets: Presets::VmAndContainer,
+        parts: &[Part::Work(rpm_database), Part::Work(pacman_dates), Part::Work(installed_for_others)],
     },
     Rule {
         name: "package-db-residue",
@@ -61,6 +72,11 @@ pub(super) static RULES: &[Rule] = &[
                     "/var/lib/rpm/.rpm.lock",
                     "/usr/lib/sysimage/rpm/__db.*",
                     "/usr/lib/sysimage/rpm/.rpm.lock",
+                    "/usr/lib/sysimage/rpm/.rpmdbdirsymlink-created",
+                    "/var/lib/rpm/.migratedb",
+                    "/var/lib/dnf/*.pid",
+                    "/var/lib/pacman/db.lck",
+                    "/root/.rpmdb",
                     "/var/lib/dpkg/*-old",
                     "/var/lib/dpkg/lock",
                     "/var/lib/dpkg/lock-frontend",
@@ -91,6 +107,7 @@ pub(super) static RULES: &[Rule] = &[
                     "/config.bootoptions",
                     "/config.partids",
                     "/root/.slotpass",
+                    "/usr/lib/rpm/macros.d/macros.kiwi-*",
                     "/etc/apt/apt.conf.d/*proxy*",
                     "/etc/apt/auth.conf",
                     "/etc/apt/auth.conf.d/*",
@@ -212,6 +229,51 @@ fn logs(rule: &'static str, scrubber: &mut Scrubber) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// rpm's database without times, order and free pages; its log is in it, and `Index.db` is made again from `Packages.db`.
+fn rpm_database(rule: &'static str, scrubber: &mut Scrubber) -> Result<()> {
+    let files = ["/var/lib/rpm/*", "/usr/lib/sysimage/rpm/*"];
+    for path in scrubber.matching(&files) {
+        let Some(format) = rpmdb::Format::of(&path) else { continue };
+        let Some(old) = scrubber.content(&path)? else { continue };
+        let log = scrubber.content(&rpmdb::log_of(&path))?.unwrap_or_default();
+        let new = rpmdb::normalised(format, &old, &log, scrubber.epoch);
+        let new = new.map_err(|error| error.within(format!("date the package database {path}")))?;
+        scrubber.replace(rule, Done::Reset, &path, &new)?;
+        let beside = match format {
+            rpmdb::Format::Sqlite => rpmdb::log_of(&path),
+            rpmdb::Format::Ndb => path.parent().join("Index.db"),
+        };
+        scrubber.remove(rule, &beside, Spares::Nothing)?;
+    }
+    Ok(())
+}
+
+/// pacman writes the moment of the installation below `%INSTALLDATE%`.
+fn pacman_dates(rule: &'static str, scrubber: &mut Scrubber) -> Result<()> {
+    for path in scrubber.matching(&["/var/lib/pacman/local/*/desc"]) {
+        let Some(old) = scrubber.content(&path)? else { continue };
+        let date = format!("{}\n", scrubber.epoch).into_bytes();
+        let mut is_date = false;
+        let mut new = Vec::new();
+        for line in old.split_inclusive(|byte| *byte == b'\n') {
+            new.extend_from_slice(if is_date { &date } else { line });
+            is_date = line == b"%INSTALLDATE%\n";
+        }
+        scrubber.replace(rule, Done::Reset, &path, &new)?;
+    }
+    Ok(())
+}
+
+/// zypper's list of what was installed for others only: with a zypper it is of use, without the day on which it was
+/// written; without one it is of none.
+fn installed_for_others(rule: &'static str, scrubber: &mut Scrubber) -> Result<()> {
+    let path = RootPath::from("/var/lib/zypp/AutoInstalled");
+    if scrubber.asked.update_stack == UpdateStack::None || !scrubber.has("/usr/bin/zypper") {
+        return scrubber.remove(rule, &path, Spares::Owned);
+    }
+    scrubber.keep_lines(rule, &path, |line| !line.starts_with(b"# AutoInstalled generated"))
 }
 
 /// SQLite's write-ahead log is part of the database until it is checkpointed (sqlite.org/wal.html): only an empty one,
