@@ -10,7 +10,7 @@
 //! scrub        RootTree            -> ScrubbedTree  only an audit that finds nothing makes one
 //! disk         ScrubbedTree        -> RawDisk       filesystems in their byte ranges, boot loader, GPT or MBR
 //! container    ScrubbedTree        -> docker archive, OCI layout, root tarball
-//! format       RawDisk             -> raw, qcow2
+//! format       RawDisk             -> raw, qcow2, vhd, vhd-fixed, vhdx, vmdk, vdi, gce
 //! release      artifacts           -> a result folder that appears whole or not at all
 //! publish      a release           -> clouds and registries, through their own command lines
 //!
