@@ -203,11 +203,16 @@ impl Rooted {
 
     pub(super) fn resolve(&self, path: &RootPath, flags: OFlags, mode: Mode) -> rustix::io::Result<OwnedFd> {
         let relative = if path.relative().is_empty() { b".".as_slice() } else { path.relative() };
-        let relative = OsStr::from_bytes(relative);
+        self.open_in_root(relative, flags, mode)
+    }
+
+    /// Resolves what is not a [`RootPath`], too: `..` is the kernel's to follow.
+    fn open_in_root(&self, path: &[u8], flags: OFlags, mode: Mode) -> rustix::io::Result<OwnedFd> {
+        let path = OsStr::from_bytes(path);
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         loop {
-            match rustix::fs::openat2(&self.folder, relative, flags | OFlags::CLOEXEC, mode, resolve) {
-                // EAGAIN: a rename raced with the resolution (openat2(2)).
+            match rustix::fs::openat2(&self.folder, path, flags | OFlags::CLOEXEC, mode, resolve) {
+                // EAGAIN: a rename, of anybody on this host, raced with a `..` (openat2(2)).
                 Err(Errno::AGAIN | Errno::INTR) => continue,
                 other => return other,
             }
@@ -227,10 +232,7 @@ impl Rooted {
     /// Whether the symlink at `path` leads to a folder, and another one there with this target would lead to the same.
     pub fn leads_to_same_folder(&self, path: &RootPath, target: &[u8]) -> bool {
         let inode = |path: &[u8]| {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-            let folder =
-                rustix::fs::openat2(&self.folder, OsStr::from_bytes(path), flags, Mode::empty(), resolve).ok()?;
+            let folder = self.open_in_root(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).ok()?;
             rustix::fs::fstat(&folder).ok().map(|stat| (stat.st_dev, stat.st_ino))
         };
         // The target's `..` are the kernel's to resolve, from where the symlink's folder really is.

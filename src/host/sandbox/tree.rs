@@ -197,7 +197,13 @@ impl Root {
         let path = RootPath::new(path);
         let relative = std::ffi::OsStr::from_bytes(if path.relative().is_empty() { b"." } else { path.relative() });
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        rustix::fs::openat2(&self.0, relative, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+        loop {
+            match rustix::fs::openat2(&self.0, relative, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) {
+                // A rename, of anybody on this host, raced with a `..` in a symlink (openat2(2)).
+                Err(Errno::AGAIN | Errno::INTR) => continue,
+                other => return other,
+            }
+        }
     }
 
     fn mount(&self, kind: &str, path: &str, flags: MountFlags, options: &str) -> Result<()> {
