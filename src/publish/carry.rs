@@ -319,21 +319,33 @@ impl Carrier<'_> {
     pub fn abort(&mut self) -> Result<Vec<String>> {
         let begun = self.attempt.done + usize::from(self.attempt.begun == Begun::Perhaps);
         let mut removed = Vec::new();
+        // One step that cannot be undone keeps none of the others: what is left stays in the attempt's file.
+        let mut failed = None;
         for index in (0..begun.min(self.attempt.plan.steps.len())).rev() {
             let step = self.attempt.plan.steps[index].clone();
             if step.undo.is_empty() {
                 continue;
             }
-            if index == self.attempt.done
-                && let Some(find) = &step.find
-                && matches!(self.find(find)?, Found::Nothing | Found::Foreign)
-                && !self.undo_names_it(&step)
-            {
-                continue;
+            let found = match &step.find {
+                Some(find) if index == self.attempt.done => self.find(find).map(Some),
+                _ => Ok(None),
+            };
+            let undone = match found {
+                Ok(Some(Found::Nothing | Found::Foreign)) if !self.undo_names_it(&step) => Ok(false),
+                Ok(_) => self.undo(&step),
+                Err(error) => Err(error),
+            };
+            match undone {
+                Ok(true) => removed.push(self.made(&step)),
+                Ok(false) => {}
+                Err(error) => failed = failed.or(Some(error)),
             }
-            if self.undo(&step)? {
-                removed.push(self.made(&step));
-            }
+        }
+        if let Some(error) = failed {
+            return Err(match removed.is_empty() {
+                true => error,
+                false => error.because(format!("removed all the same: {}", removed.join(", "))),
+            });
         }
         self.attempts.remove(&self.attempt.key)?;
         Ok(removed)
