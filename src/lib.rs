@@ -37,6 +37,9 @@
 //! 8. A build runs in its own mount and PID namespace, loop devices are autoclear: `kill -9` at any moment leaves the
 //!    host without a mount, a loop device or a process of the build. The next run sweeps unlocked work folders.
 //! 9. An attribute or element that is not honoured is an error or a named warning, never silence.
+//! 10. Output that cannot be written is an error or nothing, never a panic (clippy's `print_stdout`).
+
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod audit;
 pub mod boot;

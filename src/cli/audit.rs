@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::AuditArguments;
+use super::say::print;
 use crate::audit::audit_artifact;
 use crate::error::{Error, Exit, Result};
 use crate::report::{Reporter, Verbosity};
@@ -34,7 +35,7 @@ pub fn run(arguments: &AuditArguments) -> Result<u8> {
         (false, true) => Form::Long,
         (false, false) => Form::Short,
     };
-    print!("{}", text(&report, form)?);
+    print(&text(&report, form)?)?;
     Ok(exit(&report))
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::say::{print_line, say};
 use super::{BuildArguments, UnpackerChoice, WorkspaceChoice};
 use crate::description::Colour;
 use crate::error::{Error, Exit, Result, Warning};
@@ -129,7 +130,7 @@ impl Build<'_> {
     fn in_namespace(&self) -> u8 {
         let reporter = match self.reporter() {
             Ok(reporter) => reporter,
-            Err(error) => return print(&error),
+            Err(error) => return tell(&error),
         };
         reporter.say(&self.title());
         let mut warned: Vec<&Warning> = Vec::new();
@@ -144,7 +145,7 @@ impl Build<'_> {
             Err(error) => {
                 let error = error.log(self.log_of_failure());
                 reporter.failed(None, &error);
-                print(&error)
+                tell(&error)
             }
         }
     }
@@ -191,7 +192,7 @@ impl Build<'_> {
     }
 }
 
-fn print(error: &Error) -> u8 {
+fn tell(error: &Error) -> u8 {
     say(&error.text());
     error.exit().code()
 }
@@ -223,7 +224,10 @@ fn finished(arguments: &BuildArguments, plan: &Plan, target: &Path, manifest: &[
         reporter.event(json!({"step": "release", "event": "finished", "artifacts": list}));
     }
     for artifact in artifacts.as_array().into_iter().flatten() {
-        println!("{}", path(artifact).display());
+        let printed = print_line(path(artifact).display());
+        printed.map_err(|error| {
+            error.within("say what was built").hint(format!("the result is complete in {}", target.display()))
+        })?;
     }
     if arguments.verbosity() == Verbosity::Quiet {
         return Ok(0);
@@ -240,11 +244,4 @@ fn finished(arguments: &BuildArguments, plan: &Plan, target: &Path, manifest: &[
         }
     }
     Ok(0)
-}
-
-/// A line on standard error. One that cannot be written (a full disk behind it, a reader that is gone) changes nothing
-/// about what was done.
-pub(super) fn say(line: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::parse_size;
+use super::say::print_line;
 use crate::bytes::Bytes;
 use crate::cache::{PackageStore, StageStore};
 use crate::error::{Error, Exit, Result};
@@ -107,15 +108,21 @@ fn list(cache: &CacheFolder, as_json: bool) -> Result<u8> {
     let size = packages.iter().map(|(_, size)| *size).sum::<Bytes>();
     if as_json {
         let all = json!({"stages": listed, "packages": {"count": packages.len(), "size": size}});
-        println!("{all:#}");
+        print_line(format_args!("{all:#}"))?;
         return Ok(0);
     }
     for stage in &listed {
         let image = if stage.image.is_empty() { "unreadable" } else { &stage.image };
-        println!("{:.12}  {:>8}  {}  {:12}  {image}", stage.name, stage.size.to_string(), ago(stage.used), stage.stage);
+        print_line(format_args!(
+            "{:.12}  {:>8}  {}  {:12}  {image}",
+            stage.name,
+            stage.size.to_string(),
+            ago(stage.used),
+            stage.stage
+        ))?;
     }
     let taken = listed.iter().map(|stage| stage.size).sum::<Bytes>();
-    println!("{} stages, {taken}; {} packages, {size}", listed.len(), packages.len());
+    print_line(format_args!("{} stages, {taken}; {} packages, {size}", listed.len(), packages.len()))?;
     Ok(0)
 }
 
@@ -124,7 +131,7 @@ fn collect(cache: &CacheFolder, limit: Bytes) -> Result<u8> {
     let stages: Vec<Bytes> = stages.collect(limit)?.into_iter().map(|stage| stage.size).collect();
     let packages = packages.collect(limit)?;
     let size = stages.iter().chain(&packages).copied().sum::<Bytes>();
-    println!("removed {} stages and {} packages, {size}", stages.len(), packages.len());
+    print_line(format_args!("removed {} stages and {} packages, {size}", stages.len(), packages.len()))?;
     Ok(0)
 }
 
@@ -134,14 +141,18 @@ fn verify(cache: &CacheFolder) -> Result<u8> {
     let stages = stages.verify()?;
     for (stage, _) in stages.iter().filter(|(_, good)| !good) {
         damaged += 1;
-        println!("removed a damaged stage: {} of {} ({})", stage.stage, stage.image, stage.name);
+        print_line(format_args!("removed a damaged stage: {} of {} ({})", stage.stage, stage.image, stage.name))?;
     }
     let packages = packages.verify()?;
     for (name, _) in packages.iter().filter(|(_, good)| !good) {
         damaged += 1;
-        println!("removed a damaged package: {name}");
+        print_line(format_args!("removed a damaged package: {name}"))?;
     }
-    println!("{} stages and {} packages were read, {damaged} were damaged", stages.len(), packages.len());
+    print_line(format_args!(
+        "{} stages and {} packages were read, {damaged} were damaged",
+        stages.len(),
+        packages.len()
+    ))?;
     Ok(u8::from(damaged > 0))
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
+use super::say::print_line;
 use crate::catalog::{self, Catalog, Filter, Record, State, export};
 use crate::error::{Error, Exit, Result};
 use crate::host::file;
@@ -222,7 +223,7 @@ pub fn run(arguments: CatalogArguments) -> Result<u8> {
         }
         CatalogCommand::Show { id, meant, catalog } => {
             let records = Catalog::open(&catalog.path()?)?.list(&meant.filter(None, Some(&id)))?;
-            println!("{:#}", json!(catalog::only(records, &format!("show {id}"))?));
+            print_line(format_args!("{:#}", json!(catalog::only(records, &format!("show {id}"))?)))?;
             Ok(0)
         }
         CatalogCommand::Promote { id, meant, to, catalog } => {
@@ -246,7 +247,7 @@ pub fn run(arguments: CatalogArguments) -> Result<u8> {
                 (None, image) => {
                     let image = image.unwrap_or_default();
                     let value = images.get(&image).ok_or_else(|| none(&format!("export {image}")))?;
-                    println!("{value:#}");
+                    print_line(format_args!("{value:#}"))?;
                 }
             }
             Ok(0)
@@ -267,9 +268,9 @@ pub fn id(arguments: &IdArguments) -> Result<u8> {
     }
     let record = catalog::only(records, &what)?;
     if arguments.json {
-        println!("{}", json!({"id": record.publication.id}));
+        print_line(json!({"id": record.publication.id}))?;
     } else {
-        println!("{}", record.publication.id);
+        print_line(record.publication.id)?;
     }
     Ok(0)
 }
@@ -284,24 +285,24 @@ fn write(folder: &Path, name: &str, text: &str) -> Result<()> {
     }
     let path = folder.join(format!("{name}.json"));
     file::write_atomically(&path, text.as_bytes())?;
-    println!("{}", path.display());
+    print_line(path.display())?;
     Ok(())
 }
 
 fn said(record: &Record) -> Result<u8> {
-    println!("{} {}", record.publication.id, record.state);
+    print_line(format_args!("{} {}", record.publication.id, record.state))?;
     Ok(0)
 }
 
 fn list(records: &[Record], as_json: bool) -> Result<u8> {
     if as_json {
-        println!("{:#}", json!(records));
+        print_line(format_args!("{:#}", json!(records)))?;
         return Ok(0);
     }
     for record in records {
         let publication = &record.publication;
         let replaced = record.replaced_by.as_ref().map(|by| format!("  replaced by {by}")).unwrap_or_default();
-        println!(
+        print_line(format_args!(
             "{:>4}  {:10}  {}  {} {} {}  {} {}  {}{replaced}",
             record.number,
             record.state,
@@ -312,7 +313,7 @@ fn list(records: &[Record], as_json: bool) -> Result<u8> {
             publication.cloud,
             publication.region,
             publication.id
-        );
+        ))?;
     }
     Ok(0)
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::CheckArguments;
 use super::plan::{decide, warning_line, what};
+use super::say::say;
 use crate::description::{self, Colour, Description, Kind, Problems};
 use crate::error::{Result, Warning};
 use crate::plan::{Choices, selection};
@@ -22,7 +23,9 @@ pub struct Verdict {
 /// Checks and prints.
 pub fn run(arguments: &CheckArguments, colour: Colour) -> Result<u8> {
     let verdict = check(&arguments.selection.description, &arguments.selection.choices(), colour);
-    eprint!("{}", verdict.text);
+    if !verdict.text.is_empty() {
+        say(verdict.text.trim_end_matches('\n'));
+    }
     // What cannot be loaded was told above.
     if let Ok(description) = description::load(&arguments.selection.description) {
         if arguments.farm {
@@ -31,14 +34,14 @@ pub fn run(arguments: &CheckArguments, colour: Colour) -> Result<u8> {
                 for warning in super::farm_lint::lint(&description, &choices) {
                     let line = warning_line(&warning).replacen("warning: ", "farm: ", 1);
                     if !told.contains(&line) {
-                        eprintln!("{line}");
+                        say(&line);
                         told.push(line);
                     }
                 }
             }
         }
         if arguments.differences {
-            super::differences::of(&description).iter().for_each(|line| eprintln!("differs: {line}"));
+            super::differences::of(&description).iter().for_each(|line| say(&format!("differs: {line}")));
         }
     }
     Ok(verdict.exit)

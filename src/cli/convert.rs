@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::say::print_line;
 use crate::disk::RawDisk;
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::format::{self, DiskReader, Identity};
@@ -69,7 +70,7 @@ pub fn run(arguments: &ConvertArguments) -> Result<u8> {
     let done = convert(arguments, &folder, &to, &choice, &reporter).map_err(|error| error.within(what()));
     let removed = file::remove_tree(&folder);
     done.and(removed)?;
-    println!("{}", arguments.to.display());
+    print_line(arguments.to.display())?;
     Ok(0)
 }
 

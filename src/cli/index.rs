@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::say::print_line;
 use crate::container::index::{self, IndexOrder};
 use crate::error::{Error, Exit, Result};
 use crate::host::{file, lock};
@@ -56,7 +57,7 @@ pub fn run(arguments: &IndexArguments) -> Result<u8> {
         return Err(exists());
     }
     removed?;
-    println!("{}", arguments.to.display());
+    print_line(arguments.to.display())?;
     Ok(0)
 }
 

@@ -12,7 +12,9 @@ use crate::host::file;
 
 /// Prints completions to stdout.
 pub fn completions(shell: clap_complete::Shell) -> Result<u8> {
-    clap_complete::generate(shell, &mut CommandLine::command(), "ingot", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut CommandLine::command(), "ingot", &mut script);
+    super::say::print(&String::from_utf8_lossy(&script))?;
     Ok(0)
 }
 

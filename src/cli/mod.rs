@@ -17,6 +17,7 @@ pub mod manual;
 pub mod plan;
 pub mod preflight;
 pub mod publish;
+mod say;
 pub mod schema;
 
 use std::collections::BTreeMap;
@@ -514,7 +515,7 @@ pub fn run(line: CommandLine) -> u8 {
         Command::Preflight(arguments) => preflight::run(&arguments),
     };
     done.unwrap_or_else(|error| {
-        build::say(&error.text());
+        say::say(&error.text());
         error.exit().code()
     })
 }

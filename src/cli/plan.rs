@@ -5,8 +5,9 @@
 use std::fmt::Write;
 
 use super::PlanArguments;
+use super::say::{print, say};
 use crate::description::{Colour, Description, Problem, Problems};
-use crate::error::{Error, Exit, OrCannot, Result, Warning};
+use crate::error::{Error, Exit, Result, Warning};
 use crate::plan::selection::Selection;
 use crate::plan::together;
 use crate::plan::{
@@ -33,7 +34,7 @@ pub fn run(arguments: &PlanArguments, colour: Colour) -> Result<u8> {
             continue;
         }
         for warning in &plan.warnings {
-            eprintln!("{}", warning_line(warning));
+            say(&warning_line(warning));
         }
         print(&text(&plan))?;
     }
@@ -350,15 +351,5 @@ fn root_lines(plan: &Plan, line: &mut impl FnMut(&str, String)) {
         if !list.is_empty() {
             line(name, list.join(", "));
         }
-    }
-}
-
-/// Writes to stdout; a reader that closed it early (`| head`) is no error.
-pub(super) fn print(text: &str) -> Result<u8> {
-    use std::io::Write as _;
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).or_cannot(|| "write to stdout"),
-        _ => Ok(0),
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
+use super::say::{print, print_line, say};
 use crate::error::{Error, Exit, Result};
 use crate::plan::Target;
 use crate::preflight::{Finding, Report, Severity, fix, preflight};
@@ -57,16 +58,16 @@ pub fn run(arguments: &PreflightArguments) -> Result<u8> {
         // What was done is said below, in lines that can be kept.
         drop(step);
         for what in &fixed.done {
-            eprintln!("fixed: {what}");
+            say(&format!("fixed: {what}"));
         }
         if fixed.done.is_empty() {
-            eprintln!("fixed: nothing, sizes and tables are right");
+            say("fixed: nothing, sizes and tables are right");
         }
         for file in &fixed.updated {
-            eprintln!("updated: {}", file.display());
+            say(&format!("updated: {}", file.display()));
         }
         for file in &fixed.stale {
-            eprintln!("warning: {} is about the old file: make it again", file.display());
+            say(&format!("warning: {} is about the old file: make it again", file.display()));
         }
     }
     // What a manifest says of a file that is another one now is said anew.
@@ -82,9 +83,9 @@ pub fn run(arguments: &PreflightArguments) -> Result<u8> {
     reports.truncate(targets.len());
     if arguments.json {
         let json = serde_json::to_string_pretty(&reports);
-        println!("{}", json.map_err(|error| Error::cannot(Exit::Bug, "print the reports").because(error))?);
+        print_line(json.map_err(|error| Error::cannot(Exit::Bug, "print the reports").because(error))?)?;
     } else {
-        print!("{}", reports.iter().map(|report| text(report, arguments.verbose)).collect::<String>());
+        print(&reports.iter().map(|report| text(report, arguments.verbose)).collect::<String>())?;
     }
     Ok(exit(&reports))
 }

@@ -11,6 +11,7 @@ use clap::Args;
 
 use super::build::since_1970;
 use super::catalog::CatalogFile;
+use super::say::{print_line, say};
 use crate::catalog::{Catalog, Publication, Record, State};
 use crate::error::{Error, Exit, Result};
 use crate::host::{file, signal};
@@ -86,20 +87,21 @@ pub fn run(arguments: &PublishArguments) -> Result<u8> {
     let release = Released::open(folder)?;
     let parameters = Parameters::load(arguments.parameters.as_deref(), folder)?;
     let mut code = 0;
+    let mut printed = Ok(());
     for target in &arguments.targets {
         match frame.publish(&release, target, &parameters) {
-            Ok(Some(record)) => println!("{}", record.publication.id),
+            Ok(Some(record)) => printed = printed.and(print_line(record.publication.id)),
             Ok(None) => {}
             Err(error) => {
                 let error = error.within(format!("publish {} to {target}", folder.display()));
                 frame.tools.reporter.failed(None, &error);
-                eprintln!("{}", error.text());
+                say(&error.text());
                 code = if code == 0 { error.exit().code() } else { code };
                 signal::check()?;
             }
         }
     }
-    Ok(code)
+    printed.map(|()| code)
 }
 
 /// What all targets share.
@@ -155,7 +157,7 @@ impl<'a> Frame<'a> {
         let plan = cloud.plan(&image, &step)?;
         step.finish(&format!("{}, {}  sha256:{:.12}", artifact.format, artifact.size, artifact.sha256));
         if self.arguments.dry_run {
-            publish::lines(&plan, &image).iter().for_each(|line| println!("{line}"));
+            publish::lines(&plan, &image).iter().try_for_each(print_line)?;
             return Ok(None);
         }
         let mut catalog = Catalog::open_or_create(&self.catalog)?;
@@ -215,11 +217,8 @@ impl<'a> Frame<'a> {
             none = false;
             let what = format!("{} to {}", attempt.artifact, attempt.target);
             if self.arguments.dry_run {
-                println!("# {what}");
-                self.carrier(&attempts, attempt, Path::new(""))
-                    .abort_lines()
-                    .iter()
-                    .for_each(|line| println!("{line}"));
+                print_line(format_args!("# {what}"))?;
+                self.carrier(&attempts, attempt, Path::new("")).abort_lines().iter().try_for_each(print_line)?;
                 continue;
             }
             let _lock = attempts.lock(&key)?;

@@ -14,7 +14,8 @@ use crate::error::{Error, Exit, Result};
 /// Prints what was asked for.
 pub fn run(arguments: &SchemaArguments) -> Result<u8> {
     let element = arguments.element.as_deref();
-    super::plan::print(&if arguments.json { json(element)? } else { text(element)? })
+    super::say::print(&if arguments.json { json(element)? } else { text(element)? })?;
+    Ok(0)
 }
 
 /// Everything about one element, or a line about each.

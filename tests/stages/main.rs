@@ -19,5 +19,6 @@ mod preflight;
 mod release;
 mod root;
 mod samples;
+mod say;
 mod schema;
 mod scrub;

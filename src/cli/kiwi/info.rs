@@ -9,6 +9,7 @@ use super::arguments::{Common, InfoArguments};
 use super::frame::Frame;
 use super::request::Request;
 use crate::cache::PackageStore;
+use crate::cli::say::{print, print_line};
 use crate::description::{self, Language};
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::package::{self, Beneath, Unpacker};
@@ -24,7 +25,7 @@ pub fn run(arguments: &InfoArguments, frame: &mut Frame<'_>) -> Result<u8> {
     if let Some((_, language)) = printed.into_iter().find(|(asked, _)| *asked) {
         let path = super::request::description_path(frame.globals, &arguments.description)?;
         let text = description::converted(&path, language).map_err(|problems| problems.into_error(frame.colour))?;
-        print!("{text}");
+        print(&text)?;
         return Ok(0);
     }
     let common = Common {
@@ -50,7 +51,7 @@ pub fn run(arguments: &InfoArguments, frame: &mut Frame<'_>) -> Result<u8> {
         info.insert("resolved-packages".into(), resolved(&request, frame)?);
     }
     let text = serde_json::to_string_pretty(&Value::Object(info));
-    println!("{}", text.map_err(|error| Error::cannot(Exit::Bug, "write JSON").because(error))?);
+    print_line(text.map_err(|error| Error::cannot(Exit::Bug, "write JSON").because(error))?)?;
     Ok(0)
 }
 

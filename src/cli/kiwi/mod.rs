@@ -25,6 +25,7 @@ use clap::{CommandFactory, Parser};
 
 use arguments::{ImageCommand, KiwiLine, ResultCommand, Service, SystemCommand};
 
+use crate::cli::say::{print, print_line, say};
 use crate::description::Colour;
 use crate::error::{Error, Exit, Result};
 
@@ -65,13 +66,15 @@ pub fn run(arguments: &[OsString], colour: Colour) -> u8 {
     let globals = &line.globals;
     if globals.version {
         // Programs take the last word of standard output as a version: nothing may follow it.
-        println!("KIWI (next generation) version {ANSWERS_AS}");
-        eprintln!("ingot {} answers in KIWI's place", env!("CARGO_PKG_VERSION"));
-        return 0;
+        let printed = print_line(format_args!("KIWI (next generation) version {ANSWERS_AS}"));
+        say(concat!("ingot ", env!("CARGO_PKG_VERSION"), " answers in KIWI's place"));
+        return printed.map_or_else(|error| frame::give_up(&error), |()| 0);
     }
     if globals.show_completion {
-        clap_complete::generate(clap_complete::Shell::Bash, &mut command(), "kiwi", &mut std::io::stdout());
-        return 0;
+        let mut script = Vec::new();
+        clap_complete::generate(clap_complete::Shell::Bash, &mut command(), "kiwi", &mut script);
+        let printed = print(&String::from_utf8_lossy(&script));
+        return printed.map_or_else(|error| frame::give_up(&error), |()| 0);
     }
     let mut frame = match frame::Frame::open(globals, colour) {
         Ok(frame) => frame,
