@@ -25,6 +25,9 @@ use crate::report;
 /// Prefix of the folder in which blocks lie while they are sent.
 const PREFIX: &str = ".blocks-";
 
+/// How many blocks one process sends at most.
+const BATCH: usize = 32;
+
 /// How patient we are.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
@@ -273,23 +276,32 @@ impl Carrier<'_> {
         // What an interrupted run left there is swept.
         lock::sweep(self.attempts.folder(), PREFIX)?;
         let (folder, _lock) = lock::create_locked(self.attempts.folder(), PREFIX)?;
+        let workers = self.patience.parallel.min(left.len());
+        let batches: Vec<&[u64]> = left.chunks(left.len().div_ceil(workers.max(1)).clamp(1, BATCH)).collect();
         let (next, failed) = (AtomicUsize::new(0), Mutex::new(None::<Error>));
         let disk = file::open(&self.artifact)?;
         let work = |worker: usize| -> Result<()> {
-            let path = folder.join(worker.to_string());
+            let folder = folder.join(worker.to_string());
+            file::create_folder(&folder)?;
             let held = |failed: &Mutex<Option<Error>>| failed.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-            while let Some(index) = left.get(next.fetch_add(1, Ordering::SeqCst)).filter(|_| !held(&failed)) {
-                let block = blocks::read(&disk, *index).or_cannot(|| format!("read {}", self.artifact.display()))?;
-                file::write(&path, &block)?;
-                let arguments = self.block_words(command, *index, &base64(&Sha256::digest(&block)), &path)?;
-                self.tools.call(&command.program, &arguments, &|_| {})?;
-                sent.add(*index)?;
-                shown.advance(1, blocks::SIZE);
+            while let Some(batch) = batches.get(next.fetch_add(1, Ordering::SeqCst)).filter(|_| !held(&failed)) {
+                let mut calls = Vec::new();
+                for (number, index) in batch.iter().enumerate() {
+                    let path = folder.join(number.to_string());
+                    let block =
+                        blocks::read(&disk, *index).or_cannot(|| format!("read {}", self.artifact.display()))?;
+                    file::write(&path, &block)?;
+                    calls.push(self.block_words(command, *index, &base64(&Sha256::digest(&block)), &path)?);
+                }
+                self.tools.call_each(&command.program, &calls, &|done| {
+                    shown.advance(1, blocks::SIZE);
+                    batch.get(done - 1).map_or(Ok(()), |index| sent.add(*index))
+                })?;
             }
             Ok(())
         };
         std::thread::scope(|scope| {
-            for worker in 0..self.patience.parallel.min(left.len()) {
+            for worker in 0..workers {
                 let (work, failed) = (&work, &failed);
                 scope.spawn(move || {
                     if let Err(error) = work(worker) {

@@ -16,6 +16,7 @@ pub mod gce;
 pub mod openstack;
 pub mod parameters;
 pub mod registry;
+mod script;
 pub mod secret;
 pub mod step;
 pub mod target;

@@ -4,10 +4,12 @@
 //! programs find their credentials. Out: what they answer, without secrets. Never through a shell; no program outlives
 //! this process.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::script::{self, Script};
 use super::secret;
 use super::trouble::Trouble;
 use crate::error::{Error, Exit, Result};
@@ -77,22 +79,85 @@ impl Tools {
         secret.collect()
     }
 
-    /// Whether PATH has such a program.
-    pub fn has(&self, program: &str) -> bool {
+    /// Where PATH has such a program.
+    fn find(&self, program: &str) -> Option<PathBuf> {
         let path = self.environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
         let path = path.unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-        std::env::split_paths(&path).any(|folder| crate::host::file::is_file(&folder.join(program)))
+        std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| crate::host::file::is_file(path))
     }
 
     /// Runs it until it answers well; temporary failures are tried again. `seen` gets what it prints meanwhile.
     pub fn call(&self, program: &str, arguments: &[String], seen: &dyn Fn(&str)) -> Result<Answer, Failure> {
+        let line = line(program, arguments);
+        let hear = |bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            if let Some(last) = text.split(['\r', '\n']).rev().find(|part| !part.trim().is_empty()) {
+                seen(&secret::hidden(last, &self.secrets));
+            }
+            Ok(())
+        };
+        let once = || self.once(&self.program(program, arguments), program, &line, &hear);
+        self.patiently(program, once, &|| 0, seen)
+    }
+
+    /// Runs it once for each list of arguments, in order, and says after each how many are done. Where the program is a
+    /// script of Python, one process runs all of them. What failed for a while is tried again from there.
+    pub fn call_each(
+        &self,
+        program: &str,
+        calls: &[Vec<String>],
+        done: &dyn Fn(usize) -> Result<()>,
+    ) -> Result<(), Failure> {
+        let Some(script) = self.find(program).and_then(|path| Script::open(&path)) else {
+            for (number, call) in calls.iter().enumerate() {
+                self.call(program, call, &|_| {})?;
+                done(number + 1)?;
+            }
+            return Ok(());
+        };
+        let count = Cell::new(0);
+        let hear = |bytes: &[u8]| {
+            for _ in bytes.iter().filter(|byte| **byte == script::DONE) {
+                count.set(count.get() + 1);
+                done(count.get())?;
+            }
+            Ok(())
+        };
+        let once = || {
+            let left = calls.get(count.get()..).unwrap_or_default();
+            let Some(next) = left.first() else { return Ok(Answer { stdout: Vec::new() }) };
+            let line = line(program, next);
+            let started = self.program(&script.interpreter, &script.arguments(left));
+            let answer = self.once(&started, program, &line, &hear)?;
+            if count.get() < calls.len() {
+                let error = Error::new(Exit::Io, format!("`{line}` ended before its work was done"));
+                return Err(error.into());
+            }
+            Ok(answer)
+        };
+        self.patiently(program, once, &|| count.get(), &|_| {})?;
+        Ok(())
+    }
+
+    /// Tries again what failed for a while; where `progress` grew meanwhile, with fresh patience.
+    fn patiently(
+        &self,
+        program: &str,
+        once: impl Fn() -> Result<Answer, Failure>,
+        progress: &dyn Fn() -> usize,
+        seen: &dyn Fn(&str),
+    ) -> Result<Answer, Failure> {
         let mut delay = self.delay;
         let mut tries = 0;
         loop {
-            let failure = match self.once(program, arguments, seen) {
+            let before = progress();
+            let failure = match once() {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
+            if progress() > before {
+                (delay, tries) = (self.delay, 0);
+            }
             if failure.trouble != Trouble::Temporary || tries == self.retries {
                 let times = if tries > 0 { format!(" ({} times)", tries + 1) } else { String::new() };
                 let error = failure.error;
@@ -109,13 +174,18 @@ impl Tools {
         }
     }
 
-    fn once(&self, program: &str, arguments: &[String], seen: &dyn Fn(&str)) -> Result<Answer, Failure> {
+    /// Runs it; for a person it is `line`. `hear` gets what it prints, and stops it with an error.
+    fn once(
+        &self,
+        started: &Program,
+        program: &str,
+        line: &str,
+        hear: &dyn Fn(&[u8]) -> Result<()>,
+    ) -> Result<Answer, Failure> {
         signal::check()?;
         let shown = |text: &str| secret::hidden(text, &self.secrets);
-        let line = super::step::quoted(program)
-            + &arguments.iter().map(|word| format!(" {}", super::step::quoted(word))).collect::<String>();
-        self.reporter.log_line(&format!("+ {}", shown(&line)));
-        let running = Running::start(self.program(program, arguments)).map_err(|error| {
+        self.reporter.log_line(&format!("+ {}", shown(line)));
+        let running = Running::start(started.clone()).map_err(|error| {
             let hint = format!("install {program}, or set PATH so that it is found");
             if error.exit() == Exit::HostLacks { error.hint(hint) } else { error }
         })?;
@@ -123,9 +193,9 @@ impl Tools {
         loop {
             match running.listen(LISTEN) {
                 Heard::Bytes(bytes) => {
-                    let text = String::from_utf8_lossy(&bytes).into_owned();
-                    if let Some(last) = text.split(['\r', '\n']).rev().find(|part| !part.trim().is_empty()) {
-                        seen(&shown(last));
+                    if let Err(error) = hear(&bytes) {
+                        running.stop()?;
+                        return Err(error.into());
                     }
                     stdout.extend(bytes);
                 }
@@ -152,7 +222,7 @@ impl Tools {
         let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
         let tail = &lines[lines.len().saturating_sub(TAIL)..];
         let trouble = Trouble::of(&said);
-        let mut short: String = shown(&line).chars().take(200).collect();
+        let mut short: String = shown(line).chars().take(200).collect();
         if short.len() < line.len() {
             short.push_str(" ...");
         }
@@ -185,6 +255,12 @@ impl Tools {
         }
         made
     }
+}
+
+/// As a person would type it into a shell.
+fn line(program: &str, arguments: &[String]) -> String {
+    let words = std::iter::once(program).chain(arguments.iter().map(String::as_str));
+    words.map(super::step::quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// Waits, and ends early with an error where a signal asks for it.
