@@ -265,10 +265,11 @@ fn install(
 fn configure(plan: &Plan, supplies: &Supplies, tree: &RootTree, memory: Memory, reporter: &Reporter) -> Result<Grown> {
     let Supplies { manager, packages, epoch, .. } = supplies;
     let (sandbox, scripts) = sandboxes(plan, tree, *epoch);
+    manager.uninstall(&plan.packages.withdrawn, packages, tree, &sandbox, reporter)?;
     let mut described = root::configure(plan, tree, &sandbox, *epoch, reporter)?;
     described.extend(memory.described.iter().map(RootPath::new));
     root::run_script(ScriptPhase::Config, plan, tree, &scripts, reporter)?;
-    manager.uninstall(packages, tree, &sandbox, reporter)?;
+    manager.uninstall(&plan.packages.uninstall, packages, tree, &sandbox, reporter)?;
     manager.delete(tree, &sandbox, reporter)?;
     Ok(Grown { described: described.into_iter().collect(), builds_began: memory.builds_began })
 }
@@ -307,8 +308,10 @@ fn finish(
 ) -> Result<Made> {
     let Supplies { manager, packages, epoch, base } = supplies;
     let initrds = KeptInitrds::of(plan, order, workspace, &tree, reporter)?;
-    complete(plan, manager.as_ref(), packages, &tree, *epoch, &|wanted, make| initrds.get(wanted, make), reporter)?;
-    let Grown { described, builds_began } = grown;
+    let keeper: &disk::boot::initrd::Keeper<'_> = &|wanted, make| initrds.get(wanted, make);
+    let asked_for = complete(plan, manager.as_ref(), packages, &tree, *epoch, keeper, reporter)?;
+    let Grown { mut described, builds_began } = grown;
+    described.extend(asked_for);
     let asked = Asked { paths: described, passwords: root::passwords(plan), update_stack: plan.update_stack };
     let workspace = Some(workspace.folder().to_path_buf());
     let build_host = BuildHost { workspace, builds_began, ..order.build_host.clone() };
@@ -367,7 +370,7 @@ fn report(order: &Order, stem: &str, tree: &RootTree) -> Result<()> {
     Ok(())
 }
 
-/// The last scripts, boot files, and no package manager where none is wanted.
+/// The last scripts, boot files, and no package manager where none is wanted. Returns what scripts asked for.
 fn complete(
     plan: &Plan,
     manager: &dyn PackageManager,
@@ -376,7 +379,7 @@ fn complete(
     epoch: i64,
     initrds: &disk::boot::initrd::Keeper<'_>,
     reporter: &Reporter,
-) -> Result<()> {
+) -> Result<Vec<RootPath>> {
     let (sandbox, scripts) = sandboxes(plan, tree, epoch);
     let script = |phase| root::run_script(phase, plan, tree, &scripts, reporter);
     script(ScriptPhase::Images)?;
@@ -388,7 +391,9 @@ fn complete(
     }
     manager.finish(packages, tree, &sandbox, reporter)?;
     // Nothing of a sandbox outlives its program, so nothing is left that could still write.
-    root::remove_surroundings(tree)
+    let asked_for = root::asked_for(tree)?;
+    root::remove_surroundings(tree)?;
+    Ok(asked_for)
 }
 
 /// From the scrubbed tree to the files that are shipped, and the members of a container's archive that another build made.

@@ -131,9 +131,12 @@ pub fn text(plan: &Plan) -> String {
     }
     let packages = &plan.packages;
     let mut body = format!("bootstrap {}, image {}", packages.bootstrap.len(), packages.image.len());
-    for (name, list) in
-        [("ignored", &packages.ignore), ("uninstalled", &packages.uninstall), ("deleted", &packages.delete)]
-    {
+    for (name, list) in [
+        ("ignored", &packages.ignore),
+        ("withdrawn", &packages.withdrawn),
+        ("uninstalled", &packages.uninstall),
+        ("deleted", &packages.delete),
+    ] {
         if !list.is_empty() {
             let _ = write!(body, ", {name} {}", list.len());
         }

@@ -161,7 +161,7 @@ impl Apt {
     }
 
     fn check_names(&self) -> Result<()> {
-        let lists = [&self.request.uninstall, &self.request.delete, &self.request.ignore];
+        let lists = [&self.request.withdrawn, &self.request.uninstall, &self.request.delete, &self.request.ignore];
         match self.named().chain(lists.into_iter().flatten()).find(|named| !solution::is_name(&named.name)) {
             None => Ok(()),
             Some(named) => Err(Error::cannot(Exit::Description, format!("ask apt for `{}`", named.name))

@@ -1,6 +1,6 @@
-//! KIWI's two lists of packages to remove, after the description's scripts.
+//! KIWI's lists of packages to remove.
 //!
-//! In: `<packages type="uninstall">` and `type="delete"`. Out: a tree without them. `uninstall` removes through dpkg,
+//! In: `--delete-package`, `<packages type="uninstall">` and `type="delete"`. Out: a tree without them. `uninstall` removes through dpkg,
 //! with whatever depends on them and with what only they needed; `delete` takes the named packages out and looks at
 //! no dependency. Configuration files go in both cases. Never removes an essential package by way of `uninstall`.
 
@@ -18,28 +18,24 @@ use crate::plan::{Named, UpdateStack, Warning};
 use crate::report::Reporter;
 
 impl Apt {
-    /// Removes the uninstall list. Returns the names of all packages that went.
+    /// Removes what is named. Returns the names of all packages that went.
     /// 65 where none of the list is installed (as in KIWI), or an essential package would go.
     pub fn uninstall(
         &self,
+        named: &[Named],
         set: &PackageSet,
         tree: &Rooted,
         sandbox: &Sandbox,
         reporter: &Reporter,
     ) -> Result<Vec<String>> {
-        if self.request.uninstall.is_empty() {
-            return Ok(Vec::new());
-        }
+        let Some(first) = named.first() else { return Ok(Vec::new()) };
         let status = database::status(tree)?;
         let graph = Graph::new(&status);
-        let named = positions("uninstall", &self.request.uninstall, &status, reporter)?;
-        let mut gone = graph.dependents(named);
+        let mut gone = graph.dependents(positions("uninstall", named, &status, reporter)?);
         if let Some(at) = gone.iter().find(|at| status[**at].says_yes("Essential")) {
             let error = Error::cannot(Exit::Description, "uninstall packages from the image");
             let error = error.because(format!("`{}` is essential", status[*at].text("Package")));
-            return Err(error
-                .at(self.request.uninstall[0].place.clone())
-                .hint("type=\"delete\" looks at no dependency"));
+            return Err(error.at(first.place.clone()).hint("type=\"delete\" looks at no dependency"));
         }
         let automatic = self.automatic(set, tree, &status)?;
         let stays = |at: &usize| !gone.contains(at) && !automatic.contains(at);
@@ -98,7 +94,7 @@ fn positions(list: &str, named: &[Named], status: &[Stanza], reporter: &Reporter
         let before = found.len();
         found.extend(here);
         if found.len() == before {
-            let text = format!("<packages type=\"{list}\"> names `{name}`, which is not installed");
+            let text = format!("`{name}`, which is not installed, is in a list to {list}");
             reporter.warn(Warning { text, place: Some(one.place.clone()) });
         }
     }

@@ -12,7 +12,7 @@ use crate::cache::PackageStore;
 use crate::error::Result;
 use crate::host::rooted::Rooted;
 use crate::host::sandbox::Sandbox;
-use crate::plan::{Manager, Plan};
+use crate::plan::{Manager, Named, Plan};
 use crate::report::Reporter;
 
 /// The two halves of an installation; between them `post_bootstrap.sh` runs.
@@ -68,9 +68,16 @@ pub trait PackageManager: Debug + Send + Sync {
     /// [`Phase::Image`]; its own step because it depends on repositories, and what is installed does not.
     fn settle(&self, set: &PackageSet, tree: &Rooted, sandbox: &Sandbox, reporter: &Reporter) -> Result<()>;
 
-    /// `<packages type="uninstall">`: removes with what only they needed. Returns the names of what went.
-    fn uninstall(&self, set: &PackageSet, tree: &Rooted, sandbox: &Sandbox, reporter: &Reporter)
-    -> Result<Vec<String>>;
+    /// `--delete-package` and `<packages type="uninstall">`: removes what is named, with what only it needed. Returns
+    /// the names of what went.
+    fn uninstall(
+        &self,
+        named: &[Named],
+        set: &PackageSet,
+        tree: &Rooted,
+        sandbox: &Sandbox,
+        reporter: &Reporter,
+    ) -> Result<Vec<String>>;
 
     /// `<packages type="delete">`: removes without looking at dependencies. Returns the names of what went.
     fn delete(&self, tree: &Rooted, sandbox: &Sandbox, reporter: &Reporter) -> Result<Vec<String>>;
@@ -127,12 +134,13 @@ impl PackageManager for Apt {
 
     fn uninstall(
         &self,
+        named: &[Named],
         set: &PackageSet,
         tree: &Rooted,
         sandbox: &Sandbox,
         reporter: &Reporter,
     ) -> Result<Vec<String>> {
-        Apt::uninstall(self, set, tree, sandbox, reporter)
+        Apt::uninstall(self, named, set, tree, sandbox, reporter)
     }
 
     fn delete(&self, tree: &Rooted, _sandbox: &Sandbox, reporter: &Reporter) -> Result<Vec<String>> {

@@ -57,9 +57,12 @@ pub fn check(
     }
 }
 
+/// The `type` of a section that `--delete-package` makes: no description can name it.
+pub const WITHDRAWN: &str = "--delete-package";
+
 /// Whether a `<packages>` section of this type counts for an image of that type.
 pub fn counts(section: &str, image: &str) -> bool {
-    matches!(section, "image" | "bootstrap" | "delete" | "uninstall") || section == image
+    matches!(section, "image" | "bootstrap" | "delete" | "uninstall" | WITHDRAWN) || section == image
 }
 
 fn judge(aside: &Aside, problems: &mut Problems, warnings: &mut Vec<Warning>) {

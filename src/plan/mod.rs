@@ -246,6 +246,9 @@ pub struct PackageRequest {
     pub image: Vec<Named>,
     /// `<ignore>`: never installed.
     pub ignore: Vec<Named>,
+    /// `--delete-package`: removed with what only they needed, before overlays, accounts and config.sh.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub withdrawn: Vec<Named>,
     /// `<packages type="uninstall">`: removed with what only they needed, after config.sh.
     pub uninstall: Vec<Named>,
     /// `<packages type="delete">`: removed without looking at dependencies, after uninstall.

@@ -32,7 +32,7 @@ pub struct Overrides {
     pub packages: Vec<String>,
     /// `--add-bootstrap-package`.
     pub bootstrap_packages: Vec<String>,
-    /// `--delete-package`: removed again with what only they needed.
+    /// `--delete-package`: removed again with what only they needed, before the configuration.
     pub delete_packages: Vec<String>,
     /// `--set-container-tag`.
     pub container_tag: Option<String>,
@@ -149,7 +149,7 @@ impl Overrides {
         for (option, kind, names) in [
             ("--add-package", "image", &self.packages),
             ("--add-bootstrap-package", "bootstrap", &self.bootstrap_packages),
-            ("--delete-package", "uninstall", &self.delete_packages),
+            ("--delete-package", super::conflict::WITHDRAWN, &self.delete_packages),
         ] {
             if !names.is_empty() {
                 description.packages.push(packages(option, kind, names));

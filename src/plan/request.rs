@@ -38,6 +38,9 @@ pub struct Lists {
     pub image: Vec<Named>,
     /// `<ignore>` of all of them.
     pub ignore: Vec<Named>,
+    /// `--delete-package`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub withdrawn: Vec<Named>,
     /// `<packages type="uninstall">`.
     pub uninstall: Vec<Named>,
     /// `<packages type="delete">`.
@@ -56,7 +59,8 @@ pub fn lists(selection: &Selection<'_>, kind: &Type, manager: &Spanned<String>) 
     }
     let in_any = |section: &str| section == "bootstrap" || in_image(section, kind);
     let ignore = names(selection, in_any, |section| &section.ignore);
-    Lists { bootstrap, image, ignore, uninstall: list("uninstall"), delete: list("delete") }
+    let withdrawn = list(conflict::WITHDRAWN);
+    Lists { bootstrap, image, ignore, withdrawn, uninstall: list("uninstall"), delete: list("delete") }
 }
 
 /// The package that a package manager is in.
@@ -85,7 +89,7 @@ pub fn packages(
     for name in selection.packages.iter().filter(counts).flat_map(|section| &section.packages) {
         check_name(selection, name, problems);
     }
-    let Lists { mut bootstrap, mut image, ignore, uninstall, delete } = lists(selection, kind, manager);
+    let Lists { mut bootstrap, mut image, ignore, withdrawn, uninstall, delete } = lists(selection, kind, manager);
     match update_stack {
         UpdateStack::None => {
             let mut leave_out = |packages: &mut Vec<Named>| {
@@ -116,6 +120,7 @@ pub fn packages(
     PackageRequest {
         manager: Manager::Apt,
         ignore,
+        withdrawn,
         uninstall,
         delete,
         recommends: recommends(selection, kind, warnings),

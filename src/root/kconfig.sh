@@ -297,7 +297,65 @@ baseUpdateModuleDependencies() {
     done
 }
 
-baseFixupKernelModuleDependencies() { baseUpdateModuleDependencies; }
+# Fewer kernel modules: a copy in /kernel-tree, from which those that no pattern of <drivers> matches are taken, but not
+# what the others need, and which then takes the place of /lib/modules.
+
+baseCreateKernelTree() {
+    echo 'copying /lib/modules to /kernel-tree'
+    mkdir -p /kernel-tree
+    cp -a /lib/modules/. /kernel-tree
+}
+
+# baseKernelDriverMatches FILE: whether a pattern of <drivers> (extended regular expressions) is found in its path.
+baseKernelDriverMatches() {
+    [ -n "${kiwi_drivers-}" ] || return 1
+    ingot_left=$kiwi_drivers,
+    while [ -n "$ingot_left" ]; do
+        ingot_pattern=${ingot_left%%,*}
+        ingot_left=${ingot_left#*,}
+        [ -n "$ingot_pattern" ] || continue
+        printf '%s\n' "$1" | grep -qE -e "$ingot_pattern" && return 0
+    done
+    return 1
+}
+
+baseStripKernelModules() {
+    find /kernel-tree -path '/kernel-tree/*/kernel/*' -name '*.ko*' -type f | sort | while IFS= read -r ingot_file; do
+        baseKernelDriverMatches "$ingot_file" || {
+            echo "removing the module $ingot_file"
+            rm -f "$ingot_file"
+        }
+    done
+}
+
+# Brings back to /kernel-tree what the modules that are left there need, by the lists that depmod wrote.
+baseFixupKernelModuleDependencies() {
+    for ingot_kernel in /kernel-tree/*; do
+        ingot_whole=/lib/modules/${ingot_kernel##*/}
+        [ -f "$ingot_whole/modules.dep" ] || continue
+        while IFS= read -r ingot_line; do
+            [ -f "$ingot_kernel/${ingot_line%%:*}" ] || continue
+            # The second half of a line is a list of words.
+            for ingot_needed in ${ingot_line#*:}; do
+                [ ! -f "$ingot_kernel/$ingot_needed" ] || continue
+                echo "${ingot_line%%:*} needs $ingot_needed"
+                mkdir -p "$ingot_kernel/${ingot_needed%/*}"
+                cp -a "$ingot_whole/$ingot_needed" "$ingot_kernel/$ingot_needed"
+            done
+        done <"$ingot_whole/modules.dep"
+    done
+}
+
+baseSyncKernelTree() {
+    [ -d /kernel-tree ] || {
+        ingot_warn 'baseSyncKernelTree: there is no /kernel-tree; baseCreateKernelTree makes it'
+        return 0
+    }
+    echo 'putting /kernel-tree in the place of /lib/modules'
+    find /lib/modules/ -mindepth 1 -maxdepth 1 -exec rm -rf {} +
+    cp -a /kernel-tree/. /lib/modules/
+    rm -rf /kernel-tree
+}
 
 # A dracut or initramfs-tools initrd takes only what it needs: nothing to strip.
 baseStripInitrd() { :; }
@@ -309,28 +367,77 @@ suseStripKernel() { :; }
 mountProc() { :; }
 umountProc() { :; }
 
-# Functions without effect ---------------------------------------------------------------------------------------------
+# Containers and boxes -------------------------------------------------------------------------------------------------
 
-# ingot_unavailable NAME WHY
-ingot_unavailable() {
-    ingot_warn "$1: $2; nothing was done"
+# Settings with which podman runs in a chroot: no pivot_root, no journal, no overlay.
+setupContainerRuntime() {
+    mkdir -p /etc/containers
+    printf '[engine]\n%s\n%s\n%s\n' 'no_pivot_root = true' 'events_logger = "none"' 'cgroup_manager = "cgroupfs"' \
+        >/etc/containers/containers.conf
+    printf '[storage]\n%s\n%s\n%s\n' 'driver = "vfs"' 'graphroot = "/var/lib/containers/storage"' \
+        'runroot = "/var/run/containers/storage"' >/etc/containers/storage.conf
 }
+
+# What `vagrant` expects of a box: it logs in as vagrant with a key that everybody has, and replaces that key by one of
+# its own when a machine first starts; sudo asks for no password; /vagrant is shared with the host.
+baseVagrantSetup() {
+    id vagrant >/dev/null 2>&1 || {
+        ingot_warn 'baseVagrantSetup: the image has no user vagrant'
+        return 1
+    }
+    ingot_home=$(grep '^vagrant:' /etc/passwd)
+    ingot_home=${ingot_home%:*}
+    ingot_home=${ingot_home##*:}
+    mkdir -p "$ingot_home/.ssh" /vagrant
+    printf '%s\n' "ssh-rsa $ingot_vagrant_key vagrant insecure public key" >"$ingot_home/.ssh/authorized_keys"
+    chmod 0700 "$ingot_home/.ssh"
+    chmod 0600 "$ingot_home/.ssh/authorized_keys"
+    # Without this note nobody knows that the description asked for a key.
+    [ ! -d /image ] || printf '%s\n' "$ingot_home/.ssh/authorized_keys" >>/image/.asked-for
+    ingot_warn "baseVagrantSetup: everybody has the key in $ingot_home/.ssh/authorized_keys until vagrant replaces it"
+    chown -R vagrant: "$ingot_home" /vagrant
+    if [ -d /etc/ssh/sshd_config.d ]; then
+        printf 'UseDNS no\nGSSAPIAuthentication no\n' >/etc/ssh/sshd_config.d/00-vagrant.conf
+    elif [ -f /etc/ssh/sshd_config ]; then
+        # The first line that sets an option counts.
+        sed -i '1i UseDNS no\nGSSAPIAuthentication no' /etc/ssh/sshd_config
+    else
+        ingot_warn 'baseVagrantSetup: the image has no sshd'
+    fi
+    if [ -d /etc/sudoers.d ]; then
+        ingot_file=/etc/sudoers.d/vagrant
+        echo 'vagrant ALL=(ALL) NOPASSWD: ALL' >"$ingot_file"
+        chmod 0440 "$ingot_file"
+    elif [ -f /etc/sudoers ]; then
+        ingot_file=/etc/sudoers
+        echo 'vagrant ALL=(ALL) NOPASSWD: ALL' >>"$ingot_file"
+    else
+        ingot_file=''
+        ingot_warn 'baseVagrantSetup: the image has no sudo'
+    fi
+    [ -z "$ingot_file" ] || ! command -v visudo >/dev/null || visudo -cf "$ingot_file"
+    # Debian calls it ssh.
+    for ingot_service in ssh sshd; do
+        ! baseSystemdServiceInstalled "$ingot_service" >/dev/null || baseInsertService "$ingot_service"
+    done
+}
+
+# The public half of the key that comes with Vagrant (keys/vagrant.pub there).
+ingot_vagrant_key=AAAAB3NzaC1yc2EAAAABIwAAAQEA6NF8iallvQVp22WDkTkyrtvp9eWW6A8YVr+kz4TjGYe7gHzIw+niNltGEFHzD8+v1I2YJ6oX
+ingot_vagrant_key=${ingot_vagrant_key}evct1YeS0o9HZyN1Q9qgCgzUFtdOKLv6IedplqoPkcmF0aYet2PkEDo3MlTBckFXPITAMzF8dJSIFo9D8HfdO
+ingot_vagrant_key=${ingot_vagrant_key}V0IAdx4O7PtixWKn5y2hMNG0zQPyUecp4pzC6kivAIhyfHilFR61RGL+GPXQ2MWZWFYbAGjyiYJnAmCP3NOTd0
+ingot_vagrant_key=${ingot_vagrant_key}jMZEnDkbUvxhMmBYSdETk1rRgm+R4LOzFUGaHqHDLKLX+FIPKcF96hrucXzcWyLbIbEgE98OHlnVYCzRd
+ingot_vagrant_key=${ingot_vagrant_key}K8jlqm8tehUc9c9WhQ==
+
+# Functions without effect ---------------------------------------------------------------------------------------------
 
 ingot_deprecated() {
     ingot_warn "$1: obsolete, nothing was done; remove the call from the script"
 }
 
-mountCgroups() { ingot_unavailable mountCgroups 'nothing can be mounted while an image is built'; }
-umountCgroups() { ingot_unavailable umountCgroups 'nothing can be mounted while an image is built'; }
-setupContainerRuntime() { ingot_unavailable setupContainerRuntime 'no containers run while an image is built'; }
-baseVagrantSetup() { ingot_unavailable baseVagrantSetup 'no Vagrant boxes are made, and all of them share one key'; }
-
-# Parts of an initrd that KIWI made itself; dracut and initramfs-tools choose the modules.
-ingot_initrd='it belongs to initrds that KIWI itself made'
-baseStripKernelModules() { ingot_unavailable baseStripKernelModules "$ingot_initrd"; }
-baseCreateKernelTree() { ingot_unavailable baseCreateKernelTree "$ingot_initrd"; }
-baseSyncKernelTree() { ingot_unavailable baseSyncKernelTree "$ingot_initrd"; }
-baseKernelDriverMatches() { ingot_unavailable baseKernelDriverMatches "$ingot_initrd"; }
+ingot_cgroups='a script with the control groups of the host would be out of its sandbox; nothing was done'
+mountCgroups() { ingot_warn "mountCgroups: $ingot_cgroups"; }
+umountCgroups() { ingot_warn "umountCgroups: $ingot_cgroups"; }
 
 baseCleanMount() { ingot_deprecated baseCleanMount; }
 baseMount() { ingot_deprecated baseMount; }

@@ -13,7 +13,7 @@ mod user;
 pub mod workspace;
 
 pub use configure::{configure, extract_bootstrap_archives};
-pub use script::{remove_surroundings, run_script};
+pub use script::{asked_for, remove_surroundings, run_script};
 pub use tree::{RootPath, RootTree};
 pub use user::passwords;
 pub use workspace::{Workspace, WorkspaceKind};

@@ -22,7 +22,8 @@ pub struct Asked {
 }
 
 /// The files of overlays, archives, `<file>` and the homes of `<user>`: the root stage collects them. What scripts
-/// write does not count, because a script cannot say what it meant to leave behind.
+/// write does not count, because a script cannot say what it meant to leave behind; but the keys that `baseVagrantSetup`
+/// was called for do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DescribedPaths {
     paths: BTreeSet<RootPath>,
@@ -37,6 +38,12 @@ impl DescribedPaths {
     /// In byte order.
     pub fn iter(&self) -> impl Iterator<Item = &RootPath> {
         self.paths.iter()
+    }
+}
+
+impl Extend<RootPath> for DescribedPaths {
+    fn extend<I: IntoIterator<Item = RootPath>>(&mut self, paths: I) {
+        self.paths.extend(paths);
     }
 }
 

@@ -354,6 +354,15 @@ fn an_updated_tree_is_the_one_that_prepare_makes_with_these_packages() {
     prepare(&["--root", "tree"]).expect(0);
     prepare(&["--root", "other", "--add-package", "tiny-unwanted"]).expect(0);
     let plain = packages("tree");
+    // What is deleted is gone before config.sh.
+    let script = folder.join("in/config.sh");
+    let earlier = fs::read_to_string(&script).unwrap();
+    let looks = "case \"$(</var/lib/dpkg/status)\" in *'Package: tiny-unwanted'*) exit 9 ;; esac\n";
+    fs::write(&script, format!("{earlier}{looks}")).unwrap();
+    prepare(&["--root", "third", "--add-package", "tiny-unwanted"]).expect(65);
+    prepare(&["--root", "third", "--add-package", "tiny-unwanted", "--delete-package", "tiny-unwanted"]).expect(0);
+    assert_eq!(packages("third"), plain);
+    fs::write(&script, earlier).unwrap();
     kiwi(folder, &["system", "update", "--root", "tree"]).expect(64);
     kiwi(folder, &["system", "update", "--root", "none", "--add-package", "x"]).expect(66);
     let answer = kiwi(folder, &["system", "update", "--root", "tree", "--add-package", "tiny-unwanted"]).expect(0);

@@ -241,7 +241,8 @@ fn uninstall_takes_what_only_they_needed_and_delete_nothing_else() {
     plan.packages.uninstall = named(&["tiny-app", "not-there"]);
     let done = installed(&plan);
     let reporter = Reporter::silent();
-    let gone = done.apt.uninstall(&done.set, &done.rooted(), &done.sandbox(), &reporter).unwrap();
+    let gone =
+        done.apt.uninstall(&plan.packages.uninstall, &done.set, &done.rooted(), &done.sandbox(), &reporter).unwrap();
     assert_eq!(gone, ["libtiny1", "tiny-app"]);
     assert_eq!(reporter.warnings().len(), 1);
     assert!(!done.tree().join("etc/tiny").exists());
@@ -252,7 +253,10 @@ fn uninstall_takes_what_only_they_needed_and_delete_nothing_else() {
     plan.packages.uninstall = named(&["dash"]);
     plan.packages.delete = named(&["libtiny1"]);
     let done = installed(&plan);
-    let error = done.apt.uninstall(&done.set, &done.rooted(), &done.sandbox(), &reporter).unwrap_err();
+    let error = done
+        .apt
+        .uninstall(&plan.packages.uninstall, &done.set, &done.rooted(), &done.sandbox(), &reporter)
+        .unwrap_err();
     assert!(error.text().contains("essential"), "{}", error.text());
     assert_eq!(done.apt.delete(&done.rooted(), &reporter).unwrap(), ["libtiny1"]);
     assert!(!done.tree().join("usr/lib/x86_64-linux-gnu/libtiny.so.1").exists());

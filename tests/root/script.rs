@@ -84,7 +84,7 @@ fn the_functions_do_what_descriptions_expect_in_every_shell() {
     let body = ". /.kconfig\nset -eu\n\
         baseSetRunlevel 3 2>/dev/null\nbaseSetRunlevel nothing\nbaseInsertService none\nbaseService none off\n\
         baseUpdateSysConfig /etc/sysconfig/app NAME 'a|b&c\\d'\nbaseUpdateSysConfig /etc/none NAME x\n\
-        baseCleanMount\nsuseConfig\nbaseVagrantSetup\nsuseSetupProduct\nbaseStripInitrd\nmountProc\n\
+        baseCleanMount\nsuseConfig\nmountCgroups\nbaseSyncKernelTree\nsuseSetupProduct\nbaseStripInitrd\nmountProc\n\
         baseQuoteFile /etc/quoted\nEcho -b indented\nEcho -e 'a\\tb'\nEcho -n x\nEcho y\nDebug hidden\nbaseSetupBuildDay\n\
         if baseService none maybe; then exit 9; fi\n\
         baseSystemdServiceInstalled sshd\nrm -rf /etc/locales; mkdir /etc/locales; echo end\n";
@@ -104,7 +104,9 @@ fn the_functions_do_what_descriptions_expect_in_every_shell() {
              warning: baseUpdateSysConfig: the image has no /etc/none\n\
              warning: baseCleanMount: obsolete, nothing was done; remove the call from the script\n\
              warning: suseConfig: obsolete, nothing was done; remove the call from the script\n\
-             warning: baseVagrantSetup: no Vagrant boxes are made, and all of them share one key; nothing was done\n\
+             warning: mountCgroups: a script with the control groups of the host would be out of its sandbox; \
+             nothing was done\n\
+             warning: baseSyncKernelTree: there is no /kernel-tree; baseCreateKernelTree makes it\n\
              warning: suseSetupProduct: the image has no /etc/products.d\n    \
              indented\na\tb\nxy\n\
              warning: baseService none maybe: the second word must be on or off\n\
@@ -228,4 +230,93 @@ fn a_module_that_an_update_brings_again_is_stripped() {
     let mut left = walk(&modules);
     left.sort();
     assert_eq!(left, ["a.ko", "a.ko", "ab.ko"]);
+}
+
+/// Runs it in such a tree, and returns both outputs.
+fn shell_in(folder: &std::path::Path, shell: &str, script: &str) -> String {
+    let sandbox = ingot::host::sandbox::Sandbox::new(folder);
+    let ended = sandbox.run_to_end(&Reporter::silent(), &[shell, "-c", script], |_| {}).unwrap();
+    let said = [ended.output.stdout, ended.output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(ended.status.success(), "{shell}: {said}");
+    said
+}
+
+#[test]
+fn modules_that_no_pattern_matches_go_but_not_what_others_need() {
+    need!(root);
+    for shell in ["/bin/dash", "/bin/bash"] {
+        let folder = tree_of_its_own(&["bash", "dash", "find", "rm", "cp", "mkdir", "sort", "grep"]);
+        let modules = folder.path().join("usr/lib/modules");
+        let kernel = |path: &str| modules.join("6.1-a/kernel").join(path);
+        for name in ["net/e100.ko.xz", "net/mii.ko", "fs/ext4.ko.zst", "lib/crc16.ko", "lib/unused.ko", "sound/snd.ko"]
+        {
+            std::fs::create_dir_all(kernel(name).parent().unwrap()).unwrap();
+            std::fs::write(kernel(name), name).unwrap();
+        }
+        let needs = "kernel/net/e100.ko.xz: kernel/net/mii.ko\nkernel/net/mii.ko:\n\
+            kernel/fs/ext4.ko.zst: kernel/lib/crc16.ko\nkernel/sound/snd.ko: kernel/lib/unused.ko\n";
+        std::fs::write(modules.join("6.1-a/modules.dep"), needs).unwrap();
+        let script = "set -eu; . /.kconfig; kiwi_drivers='/e[0-9]+\\.ko,fs/ext4'; baseCreateKernelTree; \
+            baseStripKernelModules; baseFixupKernelModuleDependencies; baseSyncKernelTree";
+        let said = shell_in(folder.path(), shell, script);
+        assert!(said.contains("kernel/fs/ext4.ko.zst needs kernel/lib/crc16.ko\n"), "{said}");
+        let mut left = walk(&modules);
+        left.sort();
+        assert_eq!(left, ["crc16.ko", "e100.ko.xz", "ext4.ko.zst", "mii.ko", "modules.dep"], "{shell}");
+        assert_eq!(std::fs::read_to_string(kernel("lib/crc16.ko")).unwrap(), "lib/crc16.ko");
+        assert!(!folder.path().join("kernel-tree").exists());
+    }
+}
+
+#[test]
+fn a_box_lets_vagrant_in_and_says_who_else_may() {
+    need!(root);
+    for sshd in ["sshd_config.d", "sshd_config"] {
+        let folder =
+            tree_of_its_own(&["bash", "dash", "id", "grep", "mkdir", "chmod", "chown", "sed", "systemctl", "rm"]);
+        let etc = folder.path().join("etc");
+        for name in ["ssh", "sudoers.d", "systemd/system"] {
+            std::fs::create_dir_all(etc.join(name)).unwrap();
+        }
+        std::fs::create_dir(folder.path().join("image")).unwrap();
+        std::fs::write(etc.join("passwd"), "root:x:0:0::/root:/bin/sh\nvagrant:x:1000:1000::/srv/box:/bin/sh\n")
+            .unwrap();
+        std::fs::write(etc.join("group"), "root:x:0:\nvagrant:x:1000:\n").unwrap();
+        match sshd {
+            "sshd_config" => std::fs::write(etc.join("ssh/sshd_config"), "UseDNS yes\n").unwrap(),
+            _ => std::fs::create_dir(etc.join("ssh/sshd_config.d")).unwrap(),
+        }
+        let said =
+            shell_in(folder.path(), "/bin/dash", "set -eu; . /.kconfig; baseVagrantSetup; setupContainerRuntime");
+        assert!(said.contains("everybody has the key in /srv/box/.ssh/authorized_keys"), "{said}");
+        let read = |path: &str| std::fs::read_to_string(folder.path().join(path)).unwrap();
+        let keys = folder.path().join("srv/box/.ssh/authorized_keys");
+        let about = std::fs::metadata(&keys).unwrap();
+        assert_eq!((about.permissions().mode() & 0o777, std::os::unix::fs::MetadataExt::uid(&about)), (0o600, 1000));
+        let checked = std::process::Command::new("ssh-keygen").arg("-lf").arg(&keys).output();
+        if let Ok(checked) = checked {
+            assert!(String::from_utf8_lossy(&checked.stdout).starts_with("2048 "), "{checked:?}");
+        }
+        assert_eq!(read("image/.asked-for"), "/srv/box/.ssh/authorized_keys\n");
+        assert_eq!(read("etc/sudoers.d/vagrant"), "vagrant ALL=(ALL) NOPASSWD: ALL\n");
+        let wanted = "UseDNS no\nGSSAPIAuthentication no\n";
+        match sshd {
+            "sshd_config" => assert_eq!(read("etc/ssh/sshd_config"), format!("{wanted}UseDNS yes\n")),
+            _ => assert_eq!(read("etc/ssh/sshd_config.d/00-vagrant.conf"), wanted),
+        }
+        assert!(read("etc/containers/storage.conf").starts_with("[storage]\ndriver = \"vfs\"\n"));
+        assert!(read("etc/containers/containers.conf").ends_with("cgroup_manager = \"cgroupfs\"\n"));
+    }
+}
+
+#[test]
+fn a_key_that_a_script_asked_for_is_kept_and_no_other_one() {
+    need!(root);
+    let tree = Tree::new();
+    tree.write("/image/.asked-for", "/home/v/.ssh/authorized_keys\n/root/.bash_history\nx/.ssh/authorized_keys\n\n");
+    let asked = root::asked_for(&tree.tree()).unwrap();
+    assert_eq!(asked, [ingot::root::RootPath::new("/home/v/.ssh/authorized_keys")]);
+    tree.tree().remove(&"/image/.asked-for".into()).unwrap();
+    assert!(root::asked_for(&tree.tree()).unwrap().is_empty());
 }

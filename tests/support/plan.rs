@@ -60,6 +60,7 @@ pub fn plan(repositories: Vec<Repository>, packages: &[&str]) -> Plan {
             bootstrap: Vec::new(),
             image: named(packages),
             ignore: Vec::new(),
+            withdrawn: Vec::new(),
             uninstall: Vec::new(),
             delete: Vec::new(),
             recommends: Recommends::No,
