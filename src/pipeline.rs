@@ -202,7 +202,7 @@ fn open_manager(
 ) -> Result<Box<dyn PackageManager>> {
     let store = PackageStore::open(&order.cache_dir)?;
     let beneath = match base {
-        Some(base) => Beneath::Base(base.dpkg_status().unwrap_or_default().to_vec()),
+        Some(base) => Beneath::Base(base.package_database()),
         None => Beneath::Nothing,
     };
     package::open(plan, &order.mirrors, &store, order.unpacker, workspace.folder(), beneath)
@@ -490,7 +490,7 @@ fn records(tree: &ScrubbedTree, packages: &PackageSet) -> Result<Vec<PackageReco
                 let copyright = tree.tree().read_if_there(&path)?.unwrap_or_default();
                 licence::from_copyright(&String::from_utf8_lossy(&copyright))
             }
-            (licence, _) => licence.map(str::to_string),
+            (licence, _) => licence,
         };
         records.push(PackageRecord {
             sha256: origin.map(|package| package.sha256.clone()),

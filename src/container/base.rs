@@ -5,6 +5,7 @@
 //! those before it from the bottom up are there once. What is not on this host is fetched by skopeo, and kept as one file
 //! in the cache, named by its digest. Never trusts a digest that was not computed, never needs a container engine.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ use crate::container::fetch;
 use crate::error::{Error, Exit, Result};
 use crate::host::rooted::{Kind, RootPath, Rooted};
 use crate::host::untar::{Owners, Verdict, What};
+use crate::package::installed;
 use crate::plan::{BasePlan, Image, ImageAddress};
 use crate::report::Reporter;
 
@@ -147,9 +149,10 @@ impl Base {
         self.stored.iter().map(layer).collect()
     }
 
-    /// The base's own package database: dpkg's status file.
-    pub fn dpkg_status(&self) -> Option<&[u8]> {
-        self.lower.content("/var/lib/dpkg/status")
+    /// The files of the base's own package database, whichever it has.
+    pub fn package_database(&self) -> BTreeMap<RootPath, Vec<u8>> {
+        let database = self.lower.kept().filter(|(path, _)| installed::is_database(path));
+        database.map(|(path, content)| (path.clone(), content.to_vec())).collect()
     }
 
     /// Lays the files of the base into an empty tree. Devices stay in its layers: no build needs them, and a hostile one

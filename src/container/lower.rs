@@ -14,10 +14,10 @@ use super::tar::travels;
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host::rooted::{Kind, RootPath};
 use crate::host::untar::{Member, Members, What};
+use crate::package::installed;
 
-/// Files whose content is kept: what the package manager and the plan must know before there is a tree.
-const KEPT: &[&str] =
-    &["/var/lib/dpkg/status", "/var/lib/apt/extended_states", "/etc/os-release", "/usr/lib/os-release"];
+/// Files whose content is kept beside the package database: what the plan must know before there is a tree.
+const KEPT: &[&str] = &["/etc/os-release", "/usr/lib/os-release"];
 /// None of them is longer, in bytes.
 const LONGEST: u64 = 64 << 20;
 /// More paths than any system has.
@@ -80,6 +80,11 @@ impl Lower {
     pub fn content(&self, path: &str) -> Option<&[u8]> {
         let path = self.real(&RootPath::new(path)).ok()?;
         self.content.get(&path).map(Vec::as_slice)
+    }
+
+    /// Every file whose content is kept.
+    pub fn kept(&self) -> impl Iterator<Item = (&RootPath, &[u8])> {
+        self.content.iter().map(|(path, content)| (path, content.as_slice()))
     }
 
     fn lay(&mut self, layer: &mut (dyn Read + Send)) -> Result<()> {
@@ -261,7 +266,7 @@ impl Lower {
 }
 
 fn is_kept(path: &RootPath) -> bool {
-    KEPT.iter().any(|kept| path.as_bytes() == kept.as_bytes())
+    KEPT.iter().any(|kept| path.as_bytes() == kept.as_bytes()) || installed::is_database(path)
 }
 
 /// Not normalised: `..` behind a symlink leads out of where the symlink leads to.

@@ -10,13 +10,50 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::tar::Piece;
 use crate::error::{Result, Warning};
 use crate::host::rooted::{Entry, RootPath, Rooted};
-use crate::package::database;
+use crate::package::deb822::Stanza;
 use crate::package::dependency::{Follow, Graph};
+use crate::package::installed::{self, Installed};
 use crate::report::Step;
 use crate::scrub::ScrubbedTree;
 
-/// Where dpkg and apt keep what they know: it changes with every package.
-const DATABASE: &[&str] = &["/var/lib/dpkg", "/var/lib/apt", "/var/cache/apt", "/var/cache/debconf"];
+/// Where package managers keep what they know: it changes with every package.
+const DATABASE: &[&str] = &[
+    "/usr/lib/sysimage/rpm",
+    "/var/cache/apt",
+    "/var/cache/debconf",
+    "/var/lib/apt",
+    "/var/lib/dnf",
+    "/var/lib/dpkg",
+    "/var/lib/pacman",
+    "/var/lib/rpm",
+    "/var/lib/zypp",
+];
+
+/// What a system of packages that know no `Essential` does not go without. They change rarely, and together.
+const BASE: &[&str] = &[
+    "aaa_base",
+    "basesystem",
+    "bash",
+    "bash-sh",
+    "coreutils",
+    "coreutils-single",
+    "filesystem",
+    "glibc",
+    "glibc-common",
+    "glibc-minimal-langpack",
+    "gcc-libs",
+    "iana-etc",
+    "libgcc",
+    "libgcc_s1",
+    "libstdc++",
+    "libstdc++6",
+    "ncurses-libs",
+    "ncurses",
+    "readline",
+    "setup",
+    "system-user-root",
+    "tzdata",
+];
 
 /// A new layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,16 +208,13 @@ struct Group {
 }
 
 fn owners(tree: &Rooted) -> Result<Owners> {
-    let status: Vec<_> = database::status(tree)?.into_iter().filter(database::is_installed).collect();
-    let graph = Graph::new(&status);
-    let essential = (0..status.len()).filter(|at| status[*at].says_yes("Essential"));
-    let base = graph.closure(essential, Follow::Depends);
+    let packages = installed::read(tree)?;
+    let base = base(&packages);
     let mut owners = Owners { paths: HashMap::new(), sources: BTreeSet::new(), base: BTreeSet::new() };
     let mut folders: HashMap<RootPath, RootPath> = HashMap::new();
-    for (at, stanza) in status.iter().enumerate() {
-        let source = stanza.text("Source").split(" (").next().unwrap_or_default();
-        let source = if source.is_empty() { stanza.text("Package") } else { source }.to_string();
-        for path in database::files(tree, stanza)? {
+    for (at, package) in packages.iter().enumerate() {
+        let (source, _) = package.source();
+        for path in package.paths(tree)? {
             let folder = path.parent();
             let real = folders.entry(folder.clone()).or_insert_with(|| real_folder(tree, &folder)).join(path.name());
             owners.paths.insert(real, source.clone());
@@ -191,6 +225,16 @@ fn owners(tree: &Rooted) -> Result<Owners> {
         owners.sources.insert(source);
     }
     Ok(owners)
+}
+
+/// Places of the packages that every system needs: dpkg's essential ones with what they need, and [`BASE`].
+fn base(packages: &[Installed]) -> BTreeSet<usize> {
+    let (of_dpkg, stanzas): (Vec<usize>, Vec<&Stanza>) =
+        packages.iter().enumerate().filter_map(|(at, package)| package.stanza().map(|stanza| (at, stanza))).unzip();
+    let essential = (0..stanzas.len()).filter(|at| stanzas[*at].says_yes("Essential"));
+    let needed = Graph::new(stanzas.iter().copied()).closure(essential, Follow::Depends);
+    let of_others = |at: &usize| packages[*at].stanza().is_none() && BASE.contains(&packages[*at].name.as_str());
+    needed.iter().map(|at| of_dpkg[*at]).chain((0..packages.len()).filter(of_others)).collect()
 }
 
 /// A merged /usr: `/lib/x` is `/usr/lib/x`.

@@ -4,13 +4,14 @@
 //! that a description asks for; two halves of an installation, because `post_bootstrap.sh` runs between them. Never
 //! touches the host's own package database.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
 
 use super::{Apt, Mirrors, Package, PackageSet, Unpacker};
 use crate::cache::PackageStore;
 use crate::error::Result;
-use crate::host::rooted::Rooted;
+use crate::host::rooted::{RootPath, Rooted};
 use crate::host::sandbox::Sandbox;
 use crate::plan::{Manager, Named, Plan};
 use crate::report::Reporter;
@@ -30,17 +31,25 @@ pub enum Beneath {
     /// Nothing.
     #[default]
     Nothing,
-    /// A container with the packages of this dpkg status file; empty: with none.
-    Base(Vec<u8>),
+    /// A container with these files of a package database ([`is_database`](super::installed::is_database)), where they
+    /// really are; none: it has no packages.
+    Base(BTreeMap<RootPath, Vec<u8>>),
 }
 
 impl Beneath {
-    /// dpkg's status file; empty where there are no packages.
+    /// The files of the package database.
+    pub fn database(&self) -> impl Iterator<Item = (&RootPath, &[u8])> {
+        let files = match self {
+            Beneath::Nothing => None,
+            Beneath::Base(files) => Some(files),
+        };
+        files.into_iter().flatten().map(|(path, content)| (path, content.as_slice()))
+    }
+
+    /// dpkg's status file; empty where there are no packages of dpkg.
     pub fn status(&self) -> &[u8] {
-        match self {
-            Beneath::Nothing => &[],
-            Beneath::Base(status) => status,
-        }
+        let status = RootPath::from(super::database::STATUS);
+        self.database().find(|(path, _)| **path == status).map(|(_, content)| content).unwrap_or_default()
     }
 }
 

@@ -31,6 +31,7 @@ pub fn text(tree: &RootTree) -> Result<Vec<u8>> {
                     text.truncate(before);
                 }
             }
+            Changelog::Plain(plain) => text.extend(plain.into_iter().take(LONGEST as usize)),
         }
         if !text.ends_with(b"\n") {
             text.push(b'\n');

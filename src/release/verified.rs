@@ -4,11 +4,12 @@
 //! image may have no package manager any more.
 
 use md5::{Digest as _, Md5};
+use sha2::{Sha256, Sha512};
 
 use super::artifact::hex;
 use crate::error::Result;
 use crate::package::installed::{self, Digest, ShippedFile};
-use crate::root::{RootPath, RootTree};
+use crate::root::RootTree;
 
 /// The text of the file.
 pub fn text(tree: &RootTree) -> Result<String> {
@@ -26,8 +27,7 @@ pub fn text(tree: &RootTree) -> Result<String> {
 fn difference(tree: &RootTree, file: &ShippedFile) -> Result<Option<String>> {
     let ShippedFile { path, digest, configuration } = file;
     let kind = if *configuration { 'c' } else { ' ' };
-    let at = RootPath::new(path);
-    let Some(content) = tree.entry(&at)? else {
+    let Some(content) = tree.entry(path)? else {
         return Ok(Some(format!("missing   {kind} {path}\n")));
     };
     if !content.is_file() {
@@ -35,7 +35,9 @@ fn difference(tree: &RootTree, file: &ShippedFile) -> Result<Option<String>> {
         return Ok(None);
     }
     let differs = match digest {
-        Digest::Md5(sum) => hex(&Md5::digest(tree.read(&at)?)) != *sum,
+        Digest::Md5(sum) => hex(&Md5::digest(tree.read(path)?)) != *sum,
+        Digest::Sha256(sum) => hex(&Sha256::digest(tree.read(path)?)) != *sum,
+        Digest::Sha512(sum) => hex(&Sha512::digest(tree.read(path)?)) != *sum,
     };
     Ok(differs.then(|| format!("??5?????? {kind} {path}\n")))
 }

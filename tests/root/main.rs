@@ -13,6 +13,7 @@ mod faults;
 mod grow;
 mod injected;
 mod install;
+mod installed;
 mod kill;
 mod layered;
 mod names;

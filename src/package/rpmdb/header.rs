@@ -3,6 +3,10 @@
 //! In: an index of tags and a store of values, all big-endian. Out: texts, numbers and files by tag, and the header with
 //! another time of installation. A header may lie about every offset: what is outside is not there.
 
+mod details;
+
+pub use details::Shipped;
+
 use crate::host::rooted::RootPath;
 
 /// A header: two lengths, the index (16 bytes for each tag), the store.
@@ -171,18 +175,22 @@ impl Header {
     pub fn files(&self) -> Vec<File> {
         let flags = self.numbers(FILEFLAGS);
         let ghost = |index: usize| flags.get(index).is_some_and(|flags| flags & GHOST != 0);
+        self.paths().into_iter().map(|(index, path)| File { path, is_ghost: ghost(index) }).collect()
+    }
+
+    /// Paths with their places in the tags that say more of them.
+    fn paths(&self) -> Vec<(usize, RootPath)> {
         let old = self.texts(OLDFILENAMES);
         if !old.is_empty() {
-            let file = |(index, path)| File { path: RootPath::new(path), is_ghost: ghost(index) };
-            return old.into_iter().enumerate().map(file).collect();
+            return old.into_iter().enumerate().map(|(index, path)| (index, RootPath::new(path))).collect();
         }
         let (folders, indexes) = (self.texts(DIRNAMES), self.numbers(DIRINDEXES));
         let names = self.texts(BASENAMES).into_iter().enumerate();
-        let file = |(index, name): (usize, &[u8])| {
+        let path = |(index, name): (usize, &[u8])| {
             let folder = folders.get(*indexes.get(index)? as usize)?;
-            Some(File { path: RootPath::new([folder, name].concat()), is_ghost: ghost(index) })
+            Some((index, RootPath::new([folder, name].concat())))
         };
-        names.filter_map(file).collect()
+        names.filter_map(path).collect()
     }
 
     /// The same header, installed at another time. The signed part of it knows no such time and stays as it is.

@@ -10,7 +10,7 @@ mod ndb;
 mod sqlite;
 mod wal;
 
-pub use header::{File, Header};
+pub use header::{File, Header, Shipped};
 
 use crate::error::{Error, Exit, Result};
 use crate::host::rooted::{RootPath, Rooted};
