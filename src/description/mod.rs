@@ -61,9 +61,7 @@ pub struct Description {
     pub repositories: Vec<Repository>,
     /// `<packages>`, in order.
     pub packages: Vec<Packages>,
-    /// `<certificates>`, in order.
-    pub certificates: Vec<Certificates>,
-    /// `<drivers>`, `<strip>`, `<containers>`: sections of which nothing is honoured.
+    /// `<drivers>`, `<strip>`, `<containers>`, `<certificates>`: sections of which nothing is honoured.
     pub others: Vec<Other>,
     /// ingot's own elements in `<extension>`.
     pub extensions: Vec<Extension>,
@@ -125,6 +123,14 @@ pub struct Preferences {
     pub keytable: Option<Spanned<String>>,
     /// `<timezone>`.
     pub timezone: Option<Spanned<String>>,
+    /// `<release-version>`.
+    pub release_version: Option<Spanned<String>>,
+    /// `<rpm-check-signatures>`.
+    pub check_signatures: Option<Spanned<String>>,
+    /// `<rpm-excludedocs>`.
+    pub exclude_documentation: Option<Spanned<String>>,
+    /// `<rpm-locale-filtering>`.
+    pub filter_languages: Option<Spanned<String>>,
     /// `<bootsplash-theme>`, for `.profile`.
     pub splash_theme: Option<String>,
     /// `<bootloader-theme>`, for `.profile`.
@@ -274,6 +280,8 @@ pub struct Repository {
     pub image_only: bool,
     /// `repository_gpgcheck`.
     pub repository_gpgcheck: Option<bool>,
+    /// `package_gpgcheck`.
+    pub package_gpgcheck: Option<bool>,
     /// `sourcetype`.
     pub source_type: Option<Spanned<String>>,
     /// `username`.
@@ -313,6 +321,10 @@ pub struct Packages {
     pub pattern_type: Option<Spanned<String>>,
     /// `<package>`, in order.
     pub packages: Vec<Name>,
+    /// `<namedCollection>`, in order.
+    pub collections: Vec<Name>,
+    /// `<product>`, in order.
+    pub products: Vec<Name>,
     /// `<ignore>`, in order.
     pub ignore: Vec<Name>,
     /// `<archive>`, in order.
@@ -347,17 +359,6 @@ pub struct File {
     pub permissions: Option<Spanned<String>>,
     /// `arch`; empty: every one.
     pub arch: Vec<String>,
-}
-
-/// `<certificates>`.
-#[derive(Clone, Debug)]
-pub struct Certificates {
-    /// When it counts.
-    pub when: When,
-    /// `target_distribution`: whose way of installing them.
-    pub family: Spanned<String>,
-    /// `<certificate name>`, and the file where there is one.
-    pub files: Vec<(Spanned<String>, Option<PathBuf>)>,
 }
 
 /// A section of which nothing is honoured.

@@ -40,9 +40,32 @@ impl Keyring {
         self.binary.is_empty()
     }
 
+    /// Each key on its own, for programs that read one from a file. Where the packets are not what RFC 4880, 4.2 says,
+    /// everything is one.
+    pub fn apart(&self) -> Vec<Keyring> {
+        let mut starts = Vec::new();
+        let mut at = 0;
+        while let Some((tag, length)) = self.binary.get(at..).and_then(packet) {
+            if tag == PUBLIC_KEY {
+                starts.push(at);
+            }
+            at += length;
+        }
+        if at != self.binary.len() || starts.first() != Some(&0) {
+            return vec![self.clone()];
+        }
+        let ends = starts.iter().skip(1).copied().chain([self.binary.len()]);
+        std::iter::zip(&starts, ends).map(|(start, end)| Keyring { binary: self.binary[*start..end].into() }).collect()
+    }
+
     /// A name for exactly these keys.
     pub fn digest(&self) -> Sha256 {
         Sha256::of(&self.binary)
+    }
+
+    /// The armored text, as a file.
+    pub fn armored(&self) -> String {
+        self.signed_by().trim_start().replacen("\n.\n", "\n\n", 1) + "\n"
     }
 
     /// The armored text in lines, as a `Signed-By` field embeds it: its empty line is a dot.
@@ -57,6 +80,33 @@ impl Keyring {
         text.push_str(&format!("={}\n{END}", encode(&sum[1..])));
         text
     }
+}
+
+/// The tag of a public key (RFC 4880, 4.3).
+const PUBLIC_KEY: u8 = 6;
+
+/// Tag and length, header included, of the packet that begins here.
+fn packet(bytes: &[u8]) -> Option<(u8, usize)> {
+    let first = *bytes.first()?;
+    let number = |range: std::ops::Range<usize>| {
+        let digits = bytes.get(range)?;
+        Some(digits.iter().fold(0usize, |number, digit| number << 8 | usize::from(*digit)))
+    };
+    let (header, length) = match (first & 0xc0, first & 3) {
+        (0x80, 0) => (2, number(1..2)?),
+        (0x80, 1) => (3, number(1..3)?),
+        (0x80, 2) => (5, number(1..5)?),
+        (0xc0, _) => match number(1..2)? {
+            length @ 0..192 => (2, length),
+            length @ 192..224 => (3, ((length - 192) << 8) + number(2..3)? + 192),
+            255 => (6, number(2..6)?),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let tag = if first & 0x40 == 0 { first >> 2 & 0xf } else { first & 0x3f };
+    let all = header + length;
+    (all <= bytes.len()).then_some((tag, all))
 }
 
 fn dearmor(text: &str) -> Result<Vec<u8>, &'static str> {
@@ -129,6 +179,18 @@ mod tests {
         assert_eq!(decode("Zm9v*"), None);
         assert_eq!(checksum(b""), 0xb704ce);
         assert_eq!(checksum(b"123456789"), 0x21cf02);
+    }
+
+    #[test]
+    fn keys_of_one_file_are_told_apart() {
+        let key = |content: u8| vec![0x98, 2, content, content, 0xb4, 1, content];
+        let mut keyring = Keyring::default();
+        keyring.add(&[key(1), key(2)].concat()).unwrap();
+        let apart: Vec<Vec<u8>> = keyring.apart().iter().map(|key| key.binary().to_vec()).collect();
+        assert_eq!(apart, [key(1), key(2)]);
+        let mut odd = Keyring::default();
+        odd.add(&[0x98, 200, 1]).unwrap();
+        assert_eq!(odd.apart(), [odd]);
     }
 
     #[test]

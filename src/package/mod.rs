@@ -25,6 +25,7 @@ pub mod release_file;
 pub mod remembered;
 pub mod removal;
 pub mod repository;
+pub mod rpm;
 pub mod rpmdb;
 pub mod solution;
 pub mod unpack;

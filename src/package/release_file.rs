@@ -58,7 +58,8 @@ pub fn read(source: &Source, prefix: &Path, keyring: Option<&Path>, reporter: &R
     let signed_by = match (source.signed, keyring) {
         (Signed::Required, Some(keyring)) => {
             let signature = (path == &detached).then(|| with("Release.gpg"));
-            signer(path, signature.as_deref(), keyring, reporter).map_err(|error| error.at(source.place.clone()))?
+            signer(path, signature.as_deref(), keyring, reporter)
+                .map_err(|error| error.within("verify the signature of a Release file").at(source.place.clone()))?
         }
         _ => None,
     };
@@ -76,8 +77,8 @@ pub fn read(source: &Source, prefix: &Path, keyring: Option<&Path>, reporter: &R
 }
 
 /// The fingerprint of the primary key of the first good signature. `None` where this host has no gpgv: its apt uses
-/// another verifier, and has verified.
-fn signer(path: &Path, signature: Option<&Path>, keyring: &Path, reporter: &Reporter) -> Result<Option<String>> {
+/// another verifier, and has verified. 76 for anything but a good signature.
+pub fn signer(path: &Path, signature: Option<&Path>, keyring: &Path, reporter: &Reporter) -> Result<Option<String>> {
     let gpgv = Program::new("gpgv").args(["--status-fd", "1", "--quiet", "--homedir", "/nonexistent", "--keyring"]);
     let gpgv = gpgv.arg(keyring).args(signature).arg(path);
     let line = gpgv.line();
@@ -93,7 +94,7 @@ fn signer(path: &Path, signature: Option<&Path>, keyring: &Path, reporter: &Repo
     let valid = status.lines().find_map(|line| line.strip_prefix("[GNUPG:] VALIDSIG "));
     match valid.and_then(|valid| valid.split_ascii_whitespace().last()) {
         Some(fingerprint) if said("GOODSIG") && !said("BADSIG") => Ok(Some(fingerprint.to_string())),
-        _ => Err(failure(&line, &ended).with_exit(Exit::Integrity).within("verify the signature of a Release file")),
+        _ => Err(failure(&line, &ended).with_exit(Exit::Integrity)),
     }
 }
 

@@ -225,6 +225,8 @@ mod tests {
             architectures: Vec::new(),
             priority: None,
             signed: Signed::Required,
+            signed_packages: Signed::NotChecked,
+            address: Default::default(),
             keys: Vec::new(),
             used: RepositoryUse::Build,
             credentials: None,

@@ -4,7 +4,7 @@
 //! Never changes what was selected.
 
 use super::selection::Selection;
-use super::{Warning, request};
+use super::{Manager, Warning};
 use crate::description::{Aside, Description, Problem, Problems, Status, Type, shown};
 
 /// Finds what is refused and what is ignored in the parts that count.
@@ -36,8 +36,8 @@ pub fn check(
     let mut asides: Vec<&Aside> = kind.asides.iter().collect();
     asides.extend(selection.others.iter().flat_map(|other| &other.asides));
     let of_preferences = selection.preferences.iter().flat_map(|preferences| &preferences.asides);
-    // The rest is measured against what apt does.
-    if manager == request::APT {
+    // What another manager would make of the rest is not for us to judge.
+    if Manager::find(manager).is_some() {
         asides.extend(of_preferences);
         asides.extend(selection.repositories.iter().flat_map(|repository| &repository.asides));
         let packages = selection.packages.iter().filter(|packages| counts(&packages.kind, &kind.image));

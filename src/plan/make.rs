@@ -5,7 +5,7 @@
 
 use super::selection::Selection;
 use super::{
-    Choices, Epoch, Image, Output, Plan, ScriptPhase, ScrubPlan, ScrubPreset, Seed, UpdateStack, Warning, conflict,
+    Choices, Epoch, Image, Manager, Output, Plan, ScrubPlan, ScrubPreset, Seed, UpdateStack, Warning, conflict,
     container, disk, request, rootfs, sources, target, variables,
 };
 use crate::description::{Description, Problem, Problems, Spanned, Type, shown};
@@ -22,13 +22,15 @@ pub fn make(description: &Description, choices: &Choices) -> Result<Plan, Proble
     let image = image(description, &selection, &mut problems);
     let seed = Seed::new(&image.name, &image.version, choices.source_date_epoch);
     // What another package manager would make of its repositories is not for us to judge.
-    let repositories = match manager.as_str() {
-        request::APT => sources::repositories(&selection, &description.beside.folder, &mut problems, &mut warnings),
-        _ => Vec::new(),
+    let repositories = match Manager::find(&manager) {
+        Some(known) => {
+            sources::repositories(&selection, known, &description.beside.folder, &mut problems, &mut warnings)
+        }
+        None => Vec::new(),
     };
-    let update_stack = request::update_stack(&selection, kind, choices);
+    let update_stack = request::update_stack(&selection, kind, &manager, choices);
     let packages = request::packages(&selection, kind, update_stack, &manager, &mut problems, &mut warnings);
-    let asked = !packages.bootstrap.is_empty() || !packages.image.is_empty();
+    let asked = !packages.bootstrap.is_empty() || !packages.image.is_empty() || packages.has_groups();
     if asked && !selection.repositories.iter().any(|repository| repository.when_building()) {
         problems.add(Problem::invalid("packages are asked for, and no <repository> is selected").at(&description.span));
     }
@@ -58,7 +60,7 @@ pub fn make(description: &Description, choices: &Choices) -> Result<Plan, Proble
         let label = "only apt adds packages to a container that is there";
         problems.add(Problem::refused(title).at(&manager.span).label(label));
     }
-    let mut root = rootfs::plan(description, &selection, kind, choices, &mut problems, &mut warnings);
+    let mut root = rootfs::plan(description, &selection, kind, choices, &mut problems);
     warnings.extend(rootfs::hooks_without_meaning(description));
     root.variables = variables::variables(description, &selection, kind);
     let scrub = scrub(&selection, &output, choices);
@@ -73,8 +75,6 @@ pub fn make(description: &Description, choices: &Choices) -> Result<Plan, Proble
     };
     let targets = target::targets(&selection, kind, &output, choices, &mut warnings);
     if let Output::Disk(disk) = &mut output {
-        let edit = root.scripts.iter_mut().filter(|script| script.phase == ScriptPhase::EditBootConfig);
-        edit.for_each(|script| script.arguments = disk.boot_arguments());
         let units = targets.iter().map(|planned| planned.target.size_unit());
         disk.unit = units.chain([disk.unit]).max().unwrap_or(disk.unit);
     }

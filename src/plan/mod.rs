@@ -19,7 +19,6 @@ pub mod selection;
 pub mod sources;
 pub mod target;
 pub mod together;
-pub mod trust;
 pub mod variables;
 
 use std::collections::BTreeMap;
@@ -38,7 +37,6 @@ pub use output::{
 };
 pub use overrides::Overrides;
 pub use target::{Demand, PlannedTarget, Target};
-pub use trust::TrustPlan;
 
 /// What the user chose on the command line, beside the description itself.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -112,8 +110,6 @@ impl Plan {
         let archives = self.root.bootstrap_archives.iter().chain(&self.root.archives).map(|archive| &archive.path);
         let files = self.root.files.iter().map(|file| &file.path);
         let scripts = self.root.scripts.iter().map(|script| &script.path);
-        let trusted = self.root.trust.iter().flat_map(|trust| &trust.files).map(|file| &file.path);
-        let files = files.chain(trusted);
         let customize = self.repositories.iter().filter_map(|repository| repository.customize.as_ref());
         let beside = overlays.chain(archives).chain(files).chain(scripts).chain(customize).chain(&self.included);
         let keys = self.repositories.iter().flat_map(|repository| &repository.keys);
@@ -180,6 +176,11 @@ pub struct Repository {
     pub priority: Option<u32>,
     /// Whether signed metadata is demanded. `repository_gpgcheck="false"` is the only way to [`Signed::NotChecked`].
     pub signed: Signed,
+    /// Whether each package must be signed, beside the metadata; always [`Signed::NotChecked`] for apt, which knows no
+    /// such signatures.
+    pub signed_packages: Signed,
+    /// `sourcetype`: what the source is.
+    pub address: Address,
     /// `<signing key>`: local files (`this://` and `file://` resolved) or URLs.
     pub keys: Vec<String>,
     /// Where the repository is used.
@@ -217,6 +218,19 @@ pub enum Signed {
     NotChecked,
 }
 
+/// `sourcetype`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Address {
+    /// The repository itself.
+    #[default]
+    Repository,
+    /// A metalink, which names mirrors and digests.
+    Metalink,
+    /// A list of mirrors.
+    MirrorList,
+}
+
 /// `imageinclude` and `imageonly`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -248,6 +262,12 @@ pub struct PackageRequest {
     pub bootstrap: Vec<Named>,
     /// `<packages type="image">` and those of the image's type, sorted, without duplicates.
     pub image: Vec<Named>,
+    /// `<namedCollection>` and `<product>` of the bootstrap list.
+    pub bootstrap_groups: Groups,
+    /// `<namedCollection>` and `<product>` of the image's lists.
+    pub image_groups: Groups,
+    /// What rpm is told; nothing for apt.
+    pub rpm: RpmOptions,
     /// `<ignore>`: never installed.
     pub ignore: Vec<Named>,
     /// `--delete-package`: removed with what only they needed, before overlays, accounts and config.sh.
@@ -264,12 +284,71 @@ pub struct PackageRequest {
     pub essential: Essential,
 }
 
+impl PackageRequest {
+    /// Whether packages are asked for under the name of a group.
+    pub fn has_groups(&self) -> bool {
+        let groups = [&self.bootstrap_groups, &self.image_groups];
+        groups.into_iter().any(|groups| !groups.collections.is_empty() || !groups.products.is_empty())
+    }
+}
+
+/// Packages under one name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Groups {
+    /// `<namedCollection>`: zypper's patterns, dnf's groups.
+    pub collections: Vec<Named>,
+    /// `<product>`.
+    pub products: Vec<Named>,
+}
+
+/// What the description tells rpm and its package managers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RpmOptions {
+    /// `<release-version>`: `$releasever`.
+    pub release_version: Option<String>,
+    /// `<rpm-excludedocs>`.
+    pub exclude_documentation: bool,
+    /// `<rpm-locale-filtering>`: the languages of `<locale>`; `None`: all.
+    pub languages: Option<Vec<String>>,
+}
+
 /// `<packagemanager>`; those that this version cannot drive are refused while planning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Manager {
     /// Debian and its derivatives.
     Apt,
+    /// SUSE.
+    Zypper,
+    /// Fedora, Red Hat and their derivatives.
+    Dnf4,
+}
+
+impl Manager {
+    /// All of them, with the words of `<packagemanager>`.
+    pub const ALL: [(&'static str, Manager); 2] = [("apt", Manager::Apt), ("zypper", Manager::Zypper)];
+
+    /// By its word.
+    pub fn find(word: &str) -> Option<Manager> {
+        Manager::ALL.iter().find(|(known, _)| *known == word).map(|(_, manager)| *manager)
+    }
+
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Manager::Apt => "apt",
+            Manager::Zypper => "zypper",
+            Manager::Dnf4 => "dnf4",
+        }
+    }
+
+    /// Whether its packages are rpm's.
+    pub fn is_rpm(self) -> bool {
+        match self {
+            Manager::Apt => false,
+            Manager::Zypper | Manager::Dnf4 => true,
+        }
+    }
 }
 
 /// Weak dependencies.
@@ -332,9 +411,6 @@ pub struct RootPlan {
     pub archives: Vec<Archive>,
     /// `<file>`.
     pub files: Vec<File>,
-    /// `<certificates>` and `--ca-cert`: what the system trusts beside what its packages bring.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub trust: Option<TrustPlan>,
     /// Scripts found beside the description, in the order they run.
     pub scripts: Vec<Script>,
     /// The variables of `/.profile`, which are also the scripts' environment.
@@ -438,9 +514,6 @@ pub struct Script {
     pub phase: ScriptPhase,
     /// The file on the host.
     pub path: PathBuf,
-    /// What it is called with.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub arguments: Vec<String>,
 }
 
 /// When a script runs (KIWI's hooks).
@@ -453,8 +526,6 @@ pub enum ScriptPhase {
     Config,
     /// `images.sh`: before an image is made.
     Images,
-    /// `editbootconfig`: disks only, when the boot loader's configuration is written.
-    EditBootConfig,
     /// `pre_disk_sync.sh`: disks only, before the tree is packed.
     PreDiskSync,
     /// `disk.sh`: disks only, last of all, in the tree as the disk will hold it. KIWI runs it in the mounted disk.

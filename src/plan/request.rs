@@ -5,15 +5,17 @@
 use serde::Serialize;
 
 use super::selection::Selection;
-use super::{Choices, Essential, Manager, Named, PackageRequest, Recommends, UpdateStack, Warning, conflict};
-use crate::description::{Description, Name, Packages, Problem, Problems, Spanned, Type, shown};
+use super::{
+    Choices, Essential, Groups, Manager, Named, PackageRequest, Recommends, RpmOptions, UpdateStack, Warning, conflict,
+};
+use crate::description::{Description, Name, Packages, Preferences, Problem, Problems, Spanned, Type, shown, truth};
 
 /// The package that is the package manager.
 pub const APT: &str = "apt";
 
 /// KIWI's convention: packages in the bootstrap list and none for the image mean an image without package manager,
 /// unless the list names it. The description's own words win over that, and the command line over both.
-pub fn update_stack(selection: &Selection<'_>, kind: &Type, choices: &Choices) -> UpdateStack {
+pub fn update_stack(selection: &Selection<'_>, kind: &Type, manager: &str, choices: &Choices) -> UpdateStack {
     if let Some(choice) = choices.update_stack {
         return choice;
     }
@@ -25,7 +27,7 @@ pub fn update_stack(selection: &Selection<'_>, kind: &Type, choices: &Choices) -
     }
     let bootstrap = names(selection, |section| section == "bootstrap", |section| &section.packages);
     let image = names(selection, |section| in_image(section, kind), |section| &section.packages);
-    let named = bootstrap.iter().any(|package| package.name == APT);
+    let named = bootstrap.iter().any(|package| package.name == package_of(manager));
     if !bootstrap.is_empty() && image.is_empty() && !named { UpdateStack::None } else { UpdateStack::Kept }
 }
 
@@ -89,15 +91,24 @@ pub fn packages(
     for name in selection.packages.iter().filter(counts).flat_map(|section| &section.packages) {
         check_name(selection, name, problems);
     }
+    let known = Manager::find(manager).unwrap_or(Manager::Apt);
     let Lists { mut bootstrap, mut image, ignore, withdrawn, uninstall, delete } = lists(selection, kind, manager);
+    let own = package_of(manager);
+    let groups = |counts: &dyn Fn(&str) -> bool| Groups {
+        collections: names(selection, counts, |section| &section.collections),
+        products: names(selection, counts, |section| &section.products),
+    };
+    let bootstrap_groups = groups(&|section| section == "bootstrap");
+    let image_groups = groups(&|section| in_image(section, kind));
+    check_groups(selection, kind, known, problems);
     match update_stack {
         UpdateStack::None => {
             let mut leave_out = |packages: &mut Vec<Named>| {
                 packages.retain(|package| {
-                    let stays = package.name != APT;
+                    let stays = package.name != own;
                     if !stays {
                         warnings.push(Warning {
-                            text: format!("package `{APT}` is left out: the image has no update stack"),
+                            text: format!("package `{own}` is left out: the image has no update stack"),
                             place: Some(package.place.clone()),
                         });
                     }
@@ -111,14 +122,17 @@ pub fn packages(
         UpdateStack::Kept if kind.get("derived_from").is_some() => {}
         // KIWI's apt bootstrap installs it in any case.
         UpdateStack::Kept => {
-            if !bootstrap.iter().any(|package| package.name == APT) {
-                bootstrap.push(Named { name: APT.to_string(), place: manager.span.place() });
+            if !bootstrap.iter().any(|package| package.name == own) {
+                bootstrap.push(Named { name: own.to_string(), place: manager.span.place() });
                 bootstrap.sort_by(|a, b| a.name.cmp(&b.name));
             }
         }
     }
     PackageRequest {
-        manager: Manager::Apt,
+        manager: known,
+        bootstrap_groups,
+        image_groups,
+        rpm: rpm_options(selection, known, warnings),
         ignore,
         withdrawn,
         uninstall,
@@ -127,6 +141,69 @@ pub fn packages(
         essential: essential(selection),
         bootstrap,
         image,
+    }
+}
+
+/// Whether the manager has such groups of packages at all.
+fn check_groups(selection: &Selection<'_>, kind: &Type, manager: Manager, problems: &mut Problems) {
+    let collections = match manager {
+        Manager::Apt => Some("apt has no collections: name a meta package or a task's packages"),
+        Manager::Zypper | Manager::Dnf4 => None,
+    };
+    let products = match manager {
+        Manager::Apt => Some("apt has no products"),
+        Manager::Dnf4 => Some("dnf has no products"),
+        Manager::Zypper => None,
+    };
+    for section in selection.packages.iter().filter(|section| conflict::counts(&section.kind, &kind.image)) {
+        let of_products = section.products.iter().map(|name| (name, "product", products));
+        let all = section.collections.iter().map(|name| (name, "namedCollection", collections)).chain(of_products);
+        for (name, element, without) in all.filter(|(name, ..)| selection.on_arch(&name.arch)) {
+            if let Some(label) = without {
+                let title = format!("<{element} name=\"{}\">", shown(&name.name));
+                problems.add(Problem::refused(title).at(&name.name.span).label(label));
+            }
+            if name.name.starts_with('-') || name.name.contains(char::is_control) {
+                let title = format!("`{}` is not the name of a collection", shown(&name.name));
+                problems.add(Problem::invalid(title).at(&name.name.span));
+            }
+        }
+    }
+}
+
+/// What rpm is told; with apt it is ignored by name.
+fn rpm_options(selection: &Selection<'_>, manager: Manager, warnings: &mut Vec<Warning>) -> RpmOptions {
+    let mut found = Vec::new();
+    let mut first =
+        |element: &'static str, reason: &'static str, of: &dyn Fn(&Preferences) -> Option<Spanned<String>>| {
+            let text = selection.preferences.iter().find_map(|preferences| of(preferences));
+            found.extend(text.clone().map(|text| (element, reason, text)));
+            text
+        };
+    const RPM_ONLY: &str = "it is about rpm, and apt installs the packages";
+    let release =
+        first("release-version", "apt has no release version: name the suite", &|one| one.release_version.clone());
+    first("rpm-check-signatures", RPM_ONLY, &|one| one.check_signatures.clone());
+    let documentation = first("rpm-excludedocs", "documentation is installed: remove it in config.sh", &|one| {
+        one.exclude_documentation.clone()
+    });
+    let filter = first("rpm-locale-filtering", RPM_ONLY, &|one| one.filter_languages.clone());
+    if !manager.is_rpm() {
+        for (element, reason, text) in
+            found.into_iter().filter(|(_, _, text)| text.value != "false" && text.value != "0")
+        {
+            let what = format!("<{element}>{}</{element}> is ignored: {reason}", shown(&text));
+            warnings.push(Warning { text: what, place: Some(text.span.place()) });
+        }
+        return RpmOptions::default();
+    }
+    let says_yes = |text: &Option<Spanned<String>>| text.as_ref().is_some_and(|text| truth(text));
+    let locale = selection.preferences.iter().rev().find_map(|preferences| preferences.locale.clone());
+    let languages = locale.map(|locale| locale.split(',').map(|one| one.trim().to_string()).collect());
+    RpmOptions {
+        release_version: release.map(|text| text.value).filter(|text| !text.is_empty()),
+        exclude_documentation: says_yes(&documentation),
+        languages: if says_yes(&filter) { languages } else { None },
     }
 }
 
@@ -145,16 +222,16 @@ pub fn wanted_manager(description: &Description, selection: &Selection<'_>) -> S
     found.unwrap_or_else(|| Spanned { value: "dnf4".to_string(), span: description.span.clone() })
 }
 
-/// The package manager; any other than apt is refused.
+/// The package manager; those that are not driven are refused.
 pub fn manager(description: &Description, selection: &Selection<'_>, problems: &mut Problems) -> Spanned<String> {
     let manager = wanted_manager(description, selection);
-    if *manager != APT {
+    if Manager::find(&manager).is_none() {
         let label = match selection.preferences.iter().any(|preferences| preferences.manager.is_some()) {
             true => "not driven yet",
-            false => "no selected <preferences> has a <packagemanager>, and dnf4 is KIWI's default",
+            false => "no selected <preferences> has a <packagemanager>",
         };
         let title = format!("package manager {}", shown(&manager));
-        let hint = "this version installs Debian packages with apt";
+        let hint = "this version drives apt and zypper";
         problems.add(Problem::refused(title).at(&manager.span).label(label).hint(hint));
     }
     manager

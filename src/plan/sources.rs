@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::selection::Selection;
-use super::{Repository, RepositoryUse, Signed, Warning};
-use crate::description::{Problem, Problems, Repository as Written, Spanned, shown};
+use super::{Address, Manager, Repository, RepositoryUse, Signed, Warning};
+use crate::description::{Problem, Problems, Repository as Written, Spanned, shown, truth};
 
 /// Names that are given already.
 #[derive(Default)]
@@ -35,6 +35,7 @@ impl Aliases {
 /// Resolves every repository that counts, in the description's order.
 pub fn repositories(
     selection: &Selection<'_>,
+    manager: Manager,
     folder: &Path,
     problems: &mut Problems,
     warnings: &mut Vec<Warning>,
@@ -42,7 +43,9 @@ pub fn repositories(
     let mut repositories: Vec<Repository> = Vec::new();
     let mut aliases = Aliases::default();
     for written in &selection.repositories {
-        let Some(repository) = repository(written, folder, &mut aliases, problems, warnings) else { continue };
+        let Some(repository) = repository(selection, written, manager, folder, &mut aliases, problems, warnings) else {
+            continue;
+        };
         if !aliases.taken.insert(repository.alias.clone()) {
             let span = written.alias.as_ref().map_or(&written.span, |alias| &alias.span);
             let title = format!("two repositories are called `{}`", shown(&repository.alias));
@@ -55,24 +58,43 @@ pub fn repositories(
 }
 
 fn repository(
+    selection: &Selection<'_>,
     written: &Written,
+    manager: Manager,
     folder: &Path,
     aliases: &mut Aliases,
     problems: &mut Problems,
     warnings: &mut Vec<Warning>,
 ) -> Option<Repository> {
     match written.kind.as_ref().map(|kind| kind.as_str()) {
-        None | Some("apt-deb") => {}
+        None => {}
+        Some("apt-deb") if !manager.is_rpm() => {}
+        Some("rpm-md") if manager.is_rpm() => {}
         Some(other) => {
             let span = written.kind.as_ref().map_or(&written.span, |kind| &kind.span);
             let title = format!("repository type {other}");
-            problems.add(Problem::refused(title).at(span).label("apt reads repositories of type apt-deb"));
+            let label = match manager.is_rpm() {
+                false => "apt reads repositories of type apt-deb",
+                true => "zypper and dnf read repositories of type rpm-md",
+            };
+            problems.add(Problem::refused(title).at(span).label(label));
             return None;
         }
     }
-    if let Some(kind) = written.source_type.as_ref().filter(|kind| kind.as_str() != "baseurl") {
+    let address = match written.source_type.as_ref().map(|kind| kind.as_str()) {
+        Some("metalink") => Address::Metalink,
+        Some("mirrorlist") => Address::MirrorList,
+        _ => Address::Repository,
+    };
+    if let (Some(kind), false, true) = (&written.source_type, address == Address::Repository, !manager.is_rpm()) {
         let title = format!("sourcetype=\"{}\"", kind.value);
         problems.add(Problem::refused(title).at(&kind.span).label("apt reads repositories by their address"));
+    }
+    if manager.is_rpm() {
+        ignored_by_rpm(written, warnings);
+    } else if written.package_gpgcheck == Some(true) {
+        let text = "package_gpgcheck=\"true\" on <repository> is ignored: apt verifies the repository, and through it every package";
+        warnings.push(Warning { text: text.to_string(), place: Some(written.span.place()) });
     }
     let (source, inline) = match source(&written.path, folder) {
         Ok(resolved) => resolved,
@@ -86,7 +108,8 @@ fn repository(
         (Some(name), secret) => named(name, secret.as_ref().map_or("", |secret| &secret.0)),
         (None, _) => inline,
     };
-    let distribution = written.distribution.as_ref().map(|text| text.trim().to_string()).unwrap_or_default();
+    let distribution = written.distribution.as_ref().filter(|_| !manager.is_rpm());
+    let distribution = distribution.map(|text| text.trim().to_string()).unwrap_or_default();
     let components = match (written.components.as_slice(), distribution.as_str()) {
         ([], "") => Vec::new(),
         ([], _) => vec!["main".to_string()],
@@ -99,15 +122,16 @@ fn repository(
         }
     }
     let signed = match written.repository_gpgcheck {
-        Some(false) => {
-            warnings.push(Warning {
-                text: "repository_gpgcheck=\"false\": packages of this repository are not verified".to_string(),
-                place: Some(written.span.place()),
-            });
-            Signed::NotChecked
-        }
+        Some(false) => Signed::NotChecked,
         Some(true) | None => Signed::Required,
     };
+    let signed_packages = signed_packages(selection, written, manager, signed);
+    if (signed, signed_packages) == (Signed::NotChecked, Signed::NotChecked) {
+        warnings.push(Warning {
+            text: "repository_gpgcheck=\"false\": packages of this repository are not verified".to_string(),
+            place: Some(written.span.place()),
+        });
+    }
     let used = match (written.image_only, written.image_include) {
         (true, _) => RepositoryUse::ImageOnly,
         (false, true) => RepositoryUse::BuildAndImage,
@@ -138,6 +162,8 @@ fn repository(
             number.ok()
         }),
         signed,
+        signed_packages,
+        address,
         keys: keys(written, problems),
         used,
         credentials,
@@ -145,6 +171,38 @@ fn repository(
         place: written.span.place(),
         source,
     })
+}
+
+/// Each package must be signed where the description says so; and, where the repository is not and there are keys,
+/// unless the description says otherwise.
+fn signed_packages(selection: &Selection<'_>, written: &Written, manager: Manager, signed: Signed) -> Signed {
+    let everywhere = selection.preferences.iter().find_map(|preferences| preferences.check_signatures.as_ref());
+    let everywhere = everywhere.map(|text| truth(text));
+    match (manager.is_rpm(), written.package_gpgcheck, signed) {
+        (false, ..) | (true, Some(false), _) => Signed::NotChecked,
+        (true, Some(true), _) => Signed::Required,
+        (true, None, Signed::NotChecked) if everywhere.unwrap_or(!written.keys.is_empty()) => Signed::Required,
+        (true, None, Signed::Required) if everywhere == Some(true) => Signed::Required,
+        (true, None, _) => Signed::NotChecked,
+    }
+}
+
+/// Words that only mean something for Debian's repositories.
+fn ignored_by_rpm(written: &Written, warnings: &mut Vec<Warning>) {
+    let mut ignored = Vec::new();
+    if let Some(suite) = &written.distribution {
+        ignored.push(format!("distribution=\"{}\"", shown(suite)));
+    }
+    if !written.components.is_empty() {
+        ignored.push("components".to_string());
+    }
+    if !written.architectures.is_empty() {
+        ignored.push("architectures".to_string());
+    }
+    for what in ignored {
+        let text = format!("{what} on <repository> is ignored: only Debian's repositories have it");
+        warnings.push(Warning { text, place: Some(written.span.place()) });
+    }
 }
 
 fn keys(written: &Written, problems: &mut Problems) -> Vec<String> {
@@ -228,7 +286,7 @@ fn source(path: &Spanned<String>, folder: &Path) -> Result<(String, Credentials)
         Some(("obsrepositories", _)) => {
             refused("only the Open Build Service knows which repositories these are", elsewhere)
         }
-        Some(("ftp", _)) => refused("apt reads no ftp", "use https"),
+        Some(("ftp", _)) => refused("ftp is not read", "use https"),
         _ => Err(Problem::invalid(format!("`{}` is not the address of a repository", shown(text)))
             .at(&path.span)
             .label("mirror://, https://, http://, file:///, dir:/// or this:// is expected")),

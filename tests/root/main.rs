@@ -30,7 +30,6 @@ mod stages;
 mod symlinks;
 mod together;
 mod tree;
-mod trust;
 mod unpack;
 mod workspace;
 mod world;

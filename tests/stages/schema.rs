@@ -29,6 +29,25 @@ const SHOWN_ELSEWHERE: &[(&str, &str)] = &[
     ("requires@arch", "the same"),
 ];
 
+/// What only packages of rpm have, so that zypper is asked: elements, and attributes or words of them.
+const OF_RPM: &[(&str, &str)] = &[
+    ("namedCollection", ""),
+    ("product", ""),
+    ("release-version", ""),
+    ("rpm-check-signatures", ""),
+    ("rpm-excludedocs", ""),
+    ("rpm-locale-filtering", ""),
+    ("repository", "package_gpgcheck"),
+    ("repository", "sourcetype"),
+    ("repository", "rpm-md"),
+];
+
+/// The same document for zypper.
+fn for_zypper(text: String) -> String {
+    let text = text.replace("<packagemanager>apt<", "<packagemanager>zypper<");
+    text.replace("<rpm-locale-filtering>", "<locale>de_DE</locale><rpm-locale-filtering>")
+}
+
 /// Names and values.
 type Attributes = &'static [(&'static str, &'static str)];
 
@@ -116,7 +135,12 @@ fn outcomes(row: &Element, given: &[(&str, &str)], inside: &str) -> Vec<Outcome>
         for document in document(row, element(row, &given, inside), kind) {
             let root = document.strip_prefix("<image").and_then(|rest| rest.split_once('>')).map(|(_, rest)| rest);
             let root = root.and_then(|rest| rest.strip_suffix("</image>")).unwrap_or_default();
-            found.extend(outcome(&image(root), kind));
+            let is_of_rpm = OF_RPM.iter().any(|(element, word)| {
+                *element == row.name
+                    && (word.is_empty() || given.iter().any(|(name, value)| name == word || value == word))
+            });
+            let text = image(root);
+            found.extend(outcome(&if is_of_rpm { for_zypper(text) } else { text }, kind));
         }
     }
     found

@@ -213,10 +213,10 @@ pub struct Common {
     /// A key that may sign repositories (repeat for several)
     #[arg(long, value_name = "FILE")]
     pub signing_key: Vec<String>,
-    /// A certificate that the image and the build's downloads trust, in PEM (repeat for several)
+    /// Refused: certificates are not installed yet
     #[arg(long, value_name = "FILE")]
     pub ca_cert: Vec<PathBuf>,
-    /// Whose way of installing certificates: archlinux, debian, redhat or suse
+    /// Belongs to --ca-cert
     #[arg(long, value_name = "DISTRIBUTION")]
     pub ca_target_distribution: Option<String>,
 }

@@ -222,9 +222,8 @@ const HONOURED_WORDS: &[(&str, &str, &[&str])] = &[
     ("type", "format", &["qcow2", "vhd", "vhd-fixed", "vhdx", "vmdk", "vdi", "gce"]),
     ("type", "initrd_system", &["dracut", "none"]),
     ("bootloader", "name", &["grub2"]),
-    ("packagemanager", "", &["apt"]),
-    ("repository", "type", &["apt-deb"]),
-    ("repository", "sourcetype", &["baseurl"]),
+    ("packagemanager", "", &["apt", "zypper"]),
+    ("repository", "type", &["apt-deb", "rpm-md"]),
     ("description", "type", &["system"]),
 ];
 

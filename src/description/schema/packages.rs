@@ -3,7 +3,6 @@
 use super::{Element, Value, attribute, element};
 
 const KIWI_INITRD: &str = "only KIWI's own initrd images use it";
-const NO_COLLECTIONS: &str = "apt has no collections: name a meta package or a task's packages";
 
 pub(super) const ELEMENTS: &[Element] = &[
     element("packages", &["image"]).about("Packages; of several sections each counts for its profiles").often().with(
@@ -40,14 +39,12 @@ pub(super) const ELEMENTS: &[Element] = &[
         attribute("bootinclude", Value::Boolean).about("It is in an initrd of KIWI's own too").ignored(KIWI_INITRD),
         attribute("bootdelete", Value::Boolean).about("It is deleted from such an initrd").ignored(KIWI_INITRD),
     ]),
-    element("namedCollection", &["packages"])
-        .about("A pattern or group of packages")
-        .often()
-        .with(&[
+    element("namedCollection", &["packages"]).about("A pattern of zypper or group of dnf; not for apt").often().with(
+        &[
             attribute("name", Value::NotEmpty).about("Its name").mandatory(),
             attribute("arch", Value::Architectures).about("On these architectures only"),
-        ])
-        .refused(NO_COLLECTIONS),
+        ],
+    ),
     element("collectionModule", &["packages"])
         .about("A module of a distribution")
         .often()
@@ -57,15 +54,11 @@ pub(super) const ELEMENTS: &[Element] = &[
             attribute("enable", Value::Boolean).about("Whether it is enabled or disabled").mandatory(),
             attribute("arch", Value::Architectures).about("On these architectures only"),
         ])
-        .refused("apt has no modules"),
-    element("product", &["packages"])
-        .about("A product of a distribution")
-        .often()
-        .with(&[
-            attribute("name", Value::NotEmpty).about("Its name").mandatory(),
-            attribute("arch", Value::Architectures).about("On these architectures only"),
-        ])
-        .refused("apt has no products"),
+        .refused("modules are not enabled yet"),
+    element("product", &["packages"]).about("A product of a distribution, for zypper").often().with(&[
+        attribute("name", Value::NotEmpty).about("Its name").mandatory(),
+        attribute("arch", Value::Architectures).about("On these architectures only"),
+    ]),
     element("ignore", &["packages"]).about("A package that is not installed").often().with(&[
         attribute("name", Value::NotEmpty).about("Its name").mandatory(),
         attribute("arch", Value::Architectures).about("On these architectures only"),
@@ -94,8 +87,7 @@ pub(super) const ELEMENTS: &[Element] = &[
         attribute("imageonly", Value::Boolean).about("The image gets it, and the build does not use it"),
         attribute("repository_gpgcheck", Value::Boolean).about("Whether its list of packages must be signed; yes"),
         attribute("package_gpgcheck", Value::Boolean)
-            .about("Whether each package must be signed")
-            .ignored("apt verifies the repository, and through it every package"),
+            .about("Whether each package must be signed; where the repository is not; not for apt"),
         attribute("customize", Value::NotEmpty).about("Script on the build host that edits its file"),
         attribute("distribution", Value::Text).about("The suite"),
         attribute("components", Value::Text).about("Components, divided by blanks; main"),

@@ -2,7 +2,6 @@
 
 use super::{Content, Element, Value, attribute, element};
 
-const RPM_ONLY: &str = "it is about rpm, and apt installs the packages";
 const NO_KIWI_INITRD: &str = "only KIWI's own initrd reads it, which is not used";
 
 pub(super) const ELEMENTS: &[Element] = &[
@@ -67,21 +66,15 @@ pub(super) const ELEMENTS: &[Element] = &[
         .about("Time zone, as in /usr/share/zoneinfo; the last one counts")
         .text(Value::NotEmpty),
     element("release-version", &["preferences"])
-        .about("The distribution's release, for repositories that have it in their address")
-        .text(Value::Text)
-        .ignored("apt has no release version: name the suite"),
+        .about("The distribution's release, for repositories that have it in their address; not for apt")
+        .text(Value::Text),
     element("rpm-check-signatures", &["preferences"])
-        .about("Whether rpm verifies signatures of packages")
-        .text(Value::Boolean)
-        .ignored(RPM_ONLY),
-    element("rpm-excludedocs", &["preferences"])
-        .about("Leaves documentation out")
-        .text(Value::Boolean)
-        .ignored("documentation is installed: remove it in config.sh"),
+        .about("Whether packages are verified where their repository does not say it; not for apt")
+        .text(Value::Boolean),
+    element("rpm-excludedocs", &["preferences"]).about("Leaves documentation out; not for apt").text(Value::Boolean),
     element("rpm-locale-filtering", &["preferences"])
-        .about("Leaves other languages out")
-        .text(Value::Boolean)
-        .ignored(RPM_ONLY),
+        .about("Leaves other languages than <locale> out; not for apt")
+        .text(Value::Boolean),
     element("bootloader-theme", &["preferences"])
         .about("Theme of the boot menu")
         .text(Value::Text)
@@ -152,17 +145,21 @@ pub(super) const ELEMENTS: &[Element] = &[
         attribute("fetch_only", Value::Boolean).about("It is not loaded when the system starts"),
         attribute("arch", Value::Architectures).about("On these architectures only"),
     ]),
-    element("certificates", &["image"]).about("Certificates that the system trusts").needs(&["certificate"]).with(&[
-        attribute("target_distribution", Value::OneOf(&["suse", "redhat", "debian", "archlinux"]))
-            .about("Whose way of installing them")
-            .mandatory(),
-        attribute("profiles", Value::Profiles).about("Counts where one of these profiles is chosen"),
-    ]),
+    element("certificates", &["image"])
+        .about("Certificates that the system trusts")
+        .needs(&["certificate"])
+        .with(&[
+            attribute("target_distribution", Value::OneOf(&["suse", "redhat", "debian", "archlinux"]))
+                .about("Whose way of installing them")
+                .mandatory(),
+            attribute("profiles", Value::Profiles).about("Counts where one of these profiles is chosen"),
+        ])
+        .refused("certificates are not installed yet: put them into root/usr/local/share/ca-certificates"),
     element("certificate", &["certificates"]).about("A certificate").often().with(&[attribute(
         "name",
         Value::NotEmpty,
     )
-    .about("Its file, in PEM, beside the description or absolute")
+    .about("Its file")
     .mandatory()]),
     Element {
         content: Content::Foreign,

@@ -18,7 +18,7 @@ use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitOptio
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 
 use super::tree::MountPoints;
-use super::{Answer, Network, Order, seccomp, tree};
+use super::{Answer, Network, Order, View, host_view, seccomp, tree};
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host::namespace::{HOST_NAME, die_with_parent, leave, refused};
 
@@ -113,7 +113,10 @@ fn first_process(order: &Order, points: &MountPoints, parent_lives: &OwnedFd) ->
     if order.network == Network::None {
         bring_up_loopback().or_cannot(|| "bring up the loopback device")?;
     }
-    tree::enter(order, points)?;
+    match &order.view {
+        View::Tree => tree::enter(order, points)?,
+        View::Host(writable) => host_view::enter(order, writable)?,
+    }
     restrict()?;
     run(order)
 }
@@ -149,8 +152,11 @@ fn run(order: &Order) -> Result<Answer> {
         .current_dir("/")
         .spawn();
     let child = started.map_err(|error| {
-        let result = Error::cannot(Exit::Description, format!("start {}", name.to_string_lossy())).because(&error);
-        if error.kind() == std::io::ErrorKind::NotFound {
+        let exit = if order.view == View::Tree { Exit::Description } else { Exit::HostLacks };
+        let result = Error::cannot(exit, format!("start {}", name.to_string_lossy())).because(&error);
+        if order.view != View::Tree {
+            result.hint(format!("install the package that provides {} on this host", name.to_string_lossy()))
+        } else if error.kind() == std::io::ErrorKind::NotFound {
             result.hint("the image has no such program, or not the interpreter that its first line names")
         } else {
             result

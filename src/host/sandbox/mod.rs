@@ -4,10 +4,15 @@
 //! default) network namespaces of its own, a minimal private /dev, its own /proc, a read-only /sys, few capabilities.
 //! Never leaves anything in the tree, never lets a process outlive the program.
 //!
+//! A package manager that installs into the tree from outside is a program of the host: [`Sandbox::of_host`] shows it the
+//! host, read-only but for the tree and the folders that it is given; what it starts in the tree with chroot(2) finds the
+//! same surroundings there as any other program in a sandbox.
+//!
 //! The namespaces are made by this same executable, started again with [`ENTRY`] as its only argument: code between
 //! fork and exec of a process with threads may hardly do anything. `main` calls [`enter_if_asked`] before all else.
 
 mod helper;
+mod host_view;
 mod seccomp;
 mod tree;
 
@@ -47,6 +52,16 @@ pub struct Sandbox {
     network: Network,
     binds: Vec<(PathBuf, RootPath)>,
     environment: BTreeMap<OsString, OsString>,
+    view: View,
+}
+
+/// Which files a program sees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum View {
+    /// The tree, as `/`.
+    Tree,
+    /// The host's, read-only but for the tree and these folders.
+    Host(Vec<OsString>),
 }
 
 /// What the helper is asked to do. Crosses a socket, so that no argument is too long and any byte survives.
@@ -57,6 +72,7 @@ struct Order {
     binds: Vec<(OsString, Vec<u8>)>,
     environment: Vec<(OsString, OsString)>,
     arguments: Vec<OsString>,
+    view: View,
     /// The asking process; the helper ends when it is gone.
     parent: u32,
 }
@@ -93,7 +109,20 @@ impl Sandbox {
             ("DEBCONF_NONINTERACTIVE_SEEN", "true"),
         ];
         let environment = environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Sandbox { root: root.into(), network: Network::None, binds: Vec::new(), environment }
+        Sandbox { root: root.into(), network: Network::None, binds: Vec::new(), environment, view: View::Tree }
+    }
+
+    /// The same for a program of the host, which sees the host as it is and may change nothing of it but the tree and
+    /// what is in `folders`.
+    pub fn of_host(mut self, folders: &[&Path]) -> Sandbox {
+        self.view = View::Host(folders.iter().map(|folder| folder.as_os_str().to_os_string()).collect());
+        self
+    }
+
+    /// Without an environment variable that is set already.
+    pub fn without_env(mut self, name: &str) -> Sandbox {
+        self.environment.remove(OsStr::new(name));
+        self
     }
 
     /// Sets the network.
@@ -128,7 +157,10 @@ impl Sandbox {
         arguments: &[A],
         watch: impl FnMut(&str) + Send,
     ) -> Result<Ended> {
-        let what = || format!("run {} in the image", line(arguments));
+        let what = || match self.view {
+            View::Tree => format!("run {} in the image", line(arguments)),
+            View::Host(_) => format!("run {}", short(&line(arguments))),
+        };
         let (ours, theirs) = UnixStream::pair().or_cannot(what)?;
         let order = Order {
             root: self.root.clone().into(),
@@ -136,6 +168,7 @@ impl Sandbox {
             binds: self.binds.iter().map(|(host, target)| (host.into(), target.as_bytes().to_vec())).collect(),
             environment: self.environment.clone().into_iter().collect(),
             arguments: arguments.iter().map(|argument| argument.as_ref().to_os_string()).collect(),
+            view: self.view.clone(),
             parent: std::process::id(),
         };
         let order = serde_json::to_vec(&order).map_err(|error| Error::cannot(Exit::Bug, what()).because(error))?;
@@ -164,6 +197,11 @@ impl Sandbox {
 /// The command as a person would type it, for messages.
 fn line<A: AsRef<OsStr>>(arguments: &[A]) -> String {
     arguments.iter().map(|word| word.as_ref().to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+fn short(line: &str) -> String {
+    let shown: String = line.chars().take(160).collect();
+    if shown.len() < line.len() { format!("{shown} ...") } else { shown }
 }
 
 #[cfg(test)]

@@ -94,7 +94,7 @@ impl MountPoints {
             let target = RootPath::new(target);
             if Path::new(host).is_dir() { self.folder(&target)? } else { self.file(&target)? }
         }
-        if order.network == Network::Host && Path::new("/etc/resolv.conf").exists() {
+        if order.view == super::View::Tree && order.network == Network::Host && Path::new("/etc/resolv.conf").exists() {
             let target = self.follow("/etc/resolv.conf".into())?;
             self.file(&target)?;
             self.resolver = Some(target);
@@ -154,23 +154,9 @@ pub(super) fn enter(order: &Order, points: &MountPoints) -> Result<()> {
     rustix::mount::mount_change("/", private).or_cannot(|| "make the sandbox's mounts private")?;
     let root = Path::new(&order.root);
     rustix::mount::mount_bind(root, root).or_cannot(|| format!("bind {}", root.display()))?;
-    let open = || rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    tighten(&open().or_cannot(|| "open the tree")?, MountFlags::NODEV).or_cannot(|| "forbid devices in the tree")?;
-    let root = Root(open().or_cannot(|| "open the tree")?);
-
-    root.devices()?;
-    root.mount("proc", "/proc", QUIET, "")?;
-    // Without a network namespace of our own the kernel may refuse a sysfs.
-    if root.mount("sysfs", "/sys", QUIET | MountFlags::RDONLY, "").is_err() {
-        root.mount("tmpfs", "/sys", QUIET | MountFlags::RDONLY, "mode=555,size=4k")?;
-    }
-    for path in READ_ONLY {
-        root.make_read_only(path).or_cannot(|| format!("make {path} read-only"))?;
-    }
-    for path in HIDDEN {
-        root.hide(path).or_cannot(|| format!("hide {path}"))?;
-    }
-    root.close_first_process()?;
+    tighten(&Root::open(root)?.0, MountFlags::NODEV).or_cannot(|| "forbid devices in the tree")?;
+    let root = Root::open(root)?;
+    root.surroundings()?;
     let resolver = points.resolver.iter().map(|target| (Path::new("/etc/resolv.conf"), target.clone()));
     let binds = order.binds.iter().map(|(host, target)| (Path::new(host), RootPath::new(target)));
     for (host, target) in binds.chain(resolver) {
@@ -189,9 +175,32 @@ pub(super) fn enter(order: &Order, points: &MountPoints) -> Result<()> {
 }
 
 /// The tree's mount, before it becomes `/`.
-struct Root(OwnedFd);
+pub(super) struct Root(OwnedFd);
 
 impl Root {
+    /// The tree at this path, which must be a mount point.
+    pub fn open(path: &Path) -> Result<Root> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open(path, flags, Mode::empty()).or_cannot(|| "open the tree").map(Root)
+    }
+
+    /// Mounts what programs expect around them: /dev, /proc and /sys of their own.
+    pub fn surroundings(&self) -> Result<()> {
+        self.devices()?;
+        self.mount("proc", "/proc", QUIET, "")?;
+        // Without a network namespace of our own the kernel may refuse a sysfs.
+        if self.mount("sysfs", "/sys", QUIET | MountFlags::RDONLY, "").is_err() {
+            self.mount("tmpfs", "/sys", QUIET | MountFlags::RDONLY, "mode=555,size=4k")?;
+        }
+        for path in READ_ONLY {
+            self.make_read_only(path).or_cannot(|| format!("make {path} read-only"))?;
+        }
+        for path in HIDDEN {
+            self.hide(path).or_cannot(|| format!("hide {path}"))?;
+        }
+        self.close_first_process()
+    }
+
     /// What is at `path` now, whatever was mounted there, symlinks followed inside the tree.
     fn at(&self, path: impl AsRef<[u8]>) -> rustix::io::Result<OwnedFd> {
         let path = RootPath::new(path);

@@ -37,14 +37,21 @@ const ARCH: u32 = 1022;
 const OLDFILENAMES: u32 = 1027;
 const FILEFLAGS: u32 = 1037;
 const SOURCERPM: u32 = 1044;
+const PROVIDENAME: u32 = 1047;
+const REQUIREFLAGS: u32 = 1048;
+const REQUIRENAME: u32 = 1049;
+const PROVIDEVERSION: u32 = 1113;
 const DIRINDEXES: u32 = 1116;
 const BASENAMES: u32 = 1117;
 const DIRNAMES: u32 = 1118;
 const INSTALLTID: u32 = 1128;
 const LONGSIZE: u32 = 5009;
+const RECOMMENDNAME: u32 = 5046;
 
 /// `%ghost` among the flags of a file.
 const GHOST: u32 = 1 << 6;
+/// A requirement on rpm itself among the flags of requirements.
+const RPMLIB: u32 = 1 << 24;
 
 /// An entry of the index.
 #[derive(Clone, Copy)]
@@ -169,6 +176,27 @@ impl Header {
     /// What tells two packages apart, and their order.
     pub fn identity(&self) -> (String, String, String) {
         (self.name(), self.version(), self.arch())
+    }
+
+    /// What it provides: names and versions, empty where none is said.
+    pub fn provides(&self) -> Vec<(String, String)> {
+        let versions = self.texts(PROVIDEVERSION);
+        let version = |at: usize| versions.get(at).map(|text| String::from_utf8_lossy(text).into_owned());
+        let names = self.texts(PROVIDENAME).into_iter().enumerate();
+        names.map(|(at, name)| (String::from_utf8_lossy(name).into_owned(), version(at).unwrap_or_default())).collect()
+    }
+
+    /// What it requires, but for features of rpm: names, paths, and expressions in parentheses.
+    pub fn requires(&self) -> Vec<String> {
+        let flags = self.numbers(REQUIREFLAGS);
+        let of_rpm = |at: usize| flags.get(at).is_some_and(|flags| flags & RPMLIB != 0);
+        let names = self.texts(REQUIRENAME).into_iter().enumerate().filter(|(at, _)| !of_rpm(*at));
+        names.map(|(_, name)| String::from_utf8_lossy(name).into_owned()).collect()
+    }
+
+    /// What it recommends, as [`requires`](Header::requires).
+    pub fn recommends(&self) -> Vec<String> {
+        self.texts(RECOMMENDNAME).into_iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
     }
 
     /// Its files and folders, as the package lists them.

@@ -1,0 +1,192 @@
+//! The private folder in which the host's zypper or dnf works.
+//!
+//! In: repositories and their keys. Out: a [`ManagerFolder`] in `CACHE_DIR/rpm/KEY` with an empty root of its own, in whose
+//! rpm database nothing but the trusted keys is, and a [`Sandbox`] in which the manager sees the host read-only. Never a
+//! password in what is printed; configuration with passwords is in the build's scratch folder.
+
+use std::path::{Path, PathBuf};
+
+use super::{Repository, Rpm};
+use crate::cache::Sha256;
+use crate::error::{Error, Exit, Result};
+use crate::host::file;
+use crate::host::lock::FileLock;
+use crate::host::sandbox::{Network, Sandbox};
+use crate::package::apt_folder::Transport;
+use crate::package::keyring::Keyring;
+use crate::plan::Signed;
+use crate::report::Reporter;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct ManagerFolder {
+    /// The root that the manager believes to install into.
+    pub root: PathBuf,
+    /// Caches that survive the build.
+    pub cache: PathBuf,
+    /// What only this build needs: configuration, passwords, temporary files.
+    pub scratch: PathBuf,
+    state: PathBuf,
+    keyrings: Vec<Keyring>,
+    _lock: FileLock,
+}
+
+impl ManagerFolder {
+    /// Makes or finds it, and waits until no other build uses it.
+    pub fn open(rpm: &Rpm, used: &[&Repository], reporter: &Reporter) -> Result<ManagerFolder> {
+        let scratch = rpm.scratch.join("rpm");
+        for name in ["home", "tmp", "repos.d", "keys", "log"] {
+            file::create_folders(&scratch.join(name))?;
+        }
+        let mut keyrings = Vec::new();
+        for repository in used {
+            keyrings.push(keys(repository, &scratch, reporter)?);
+        }
+        let mut text = format!("{:?} {} {:?}", rpm.manager, rpm.arch, rpm.request.rpm.release_version);
+        for (repository, keyring) in std::iter::zip(used, &keyrings) {
+            text.push_str(&format!("\n{repository:?} {}", keyring.digest()));
+        }
+        let state = rpm.store.cache().join("rpm").join(&Sha256::of(text).to_string()[..32]);
+        file::create_folders(&state)?;
+        let lock = FileLock::wait(&state.join("lock"))?;
+        let root = state.join("root");
+        // Nothing of an earlier run but its caches.
+        file::remove_tree(&root)?;
+        file::create_folders(&root)?;
+        file::create_folders(&state.join("cache"))?;
+        file::write(&scratch.join("home/.rpmmacros"), macros().as_bytes())?;
+        let folder = ManagerFolder { cache: state.join("cache"), root, scratch, state, keyrings, _lock: lock };
+        folder.trust(used, reporter)?;
+        Ok(folder)
+    }
+
+    /// A program of the manager, with the network and nothing of the host to write to.
+    pub fn sandbox(&self) -> Sandbox {
+        let sandbox = Sandbox::new(&self.root).of_host(&[&self.state, &self.scratch]).network(Network::Host);
+        let temporary = self.scratch.join("tmp");
+        sandbox
+            .env("HOME", self.scratch.join("home"))
+            .env("TMPDIR", &temporary)
+            .env("ZYPPTMPDIR", &temporary)
+            .env("TZ", "UTC")
+    }
+
+    /// Files with the armored keys of a repository, one in each.
+    pub fn key_files(&self, alias: &str, used: &[&Repository]) -> Vec<PathBuf> {
+        let Some(at) = position(alias, used) else { return Vec::new() };
+        (0..self.keyrings[at].apart().len()).map(|number| self.key_path(at, number)).collect()
+    }
+
+    /// A file with the keys of a repository in binary form, as gpgv reads them; `None` where it has none.
+    pub fn binary_keys(&self, alias: &str, used: &[&Repository]) -> Option<PathBuf> {
+        let at = position(alias, used)?;
+        (!self.keyrings[at].is_empty()).then(|| self.key_folder(at).join("binary.gpg"))
+    }
+
+    /// An rpm database that trusts the keys of this repository, and no others.
+    pub fn database_of(&self, alias: &str, used: &[&Repository]) -> PathBuf {
+        position(alias, used).map_or_else(|| self.scratch.join("keys/none"), |at| self.key_folder(at).join("rpm"))
+    }
+
+    fn key_folder(&self, at: usize) -> PathBuf {
+        self.scratch.join("keys").join(at.to_string())
+    }
+
+    fn key_path(&self, at: usize, number: usize) -> PathBuf {
+        self.key_folder(at).join(format!("{number}.asc"))
+    }
+
+    /// Only what the description trusts is trusted: by the manager, and by each repository on its own.
+    fn trust(&self, used: &[&Repository], reporter: &Reporter) -> Result<()> {
+        let mut all = Vec::new();
+        for (at, repository) in used.iter().enumerate() {
+            if self.keyrings[at].is_empty() {
+                continue;
+            }
+            let database = self.key_folder(at).join("rpm");
+            file::create_folders(&database)?;
+            file::write(&self.key_folder(at).join("binary.gpg"), self.keyrings[at].binary())?;
+            let mut files = Vec::new();
+            for (number, key) in self.keyrings[at].apart().iter().enumerate() {
+                let path = self.key_path(at, number);
+                file::write(&path, key.armored().as_bytes())?;
+                files.push(path.display().to_string());
+            }
+            reporter.log_line(&format!("trusted for {}: {}", repository.source.alias, files.join(" ")));
+            if repository.signed_packages == Signed::Required {
+                let define = format!("_dbpath {}", database.display());
+                self.import(&["--define", &define], &files, reporter)
+                    .map_err(|error| error.at(repository.source.place.clone()))?;
+            }
+            all.extend(files);
+        }
+        if all.is_empty() {
+            return Ok(());
+        }
+        all.sort();
+        all.dedup();
+        self.import(&["--root", &self.root.display().to_string()], &all, reporter)
+    }
+
+    fn import(&self, options: &[&str], files: &[String], reporter: &Reporter) -> Result<()> {
+        let words = ["rpmkeys"].into_iter().chain(options.iter().copied()).chain(["--import"]);
+        let words: Vec<&str> = words.chain(files.iter().map(String::as_str)).collect();
+        let imported = self.sandbox().run(reporter, &words).map(drop);
+        imported.map_err(|error| error.with_exit(Exit::Description).within("trust the signing keys"))
+    }
+}
+
+fn position(alias: &str, used: &[&Repository]) -> Option<usize> {
+    used.iter().position(|repository| repository.source.alias == alias)
+}
+
+/// What rpm is told in the root of its own, whatever the host's rpm is used to.
+fn macros() -> String {
+    format!("%_dbpath {}\n%_db_backend sqlite\n", super::DATABASE)
+}
+
+/// The keys that may sign a repository or its packages: those that the description names, and no others.
+pub(super) fn keys(repository: &Repository, scratch: &Path, reporter: &Reporter) -> Result<Keyring> {
+    let source = &repository.source;
+    let mut keyring = Keyring::default();
+    if (source.signed, repository.signed_packages) == (Signed::NotChecked, Signed::NotChecked) {
+        return Ok(keyring);
+    }
+    for key in &source.keys {
+        let path = match key.split_once("://") {
+            Some(("http" | "https", _)) => download(key, source, scratch, reporter)?,
+            Some(("file" | "this" | "dir", path)) => PathBuf::from(path),
+            _ => PathBuf::from(key),
+        };
+        let bytes = file::read(&path).map_err(|error| error.at(source.place.clone()))?;
+        keyring.add(&bytes).map_err(|why| {
+            Error::cannot(Exit::Description, format!("use the signing key {key}")).because(why).at(source.place.clone())
+        })?;
+    }
+    if keyring.is_empty() {
+        return Err(Error::cannot(Exit::Description, format!("verify the repository `{}`", source.alias))
+            .because("it names no key")
+            .at(source.place.clone())
+            .hint("add <signing key=\"...\"/>, or say repository_gpgcheck=\"false\", which the manifest records"));
+    }
+    Ok(keyring)
+}
+
+fn download(
+    url: &str,
+    source: &crate::package::repository::Source,
+    scratch: &Path,
+    reporter: &Reporter,
+) -> Result<PathBuf> {
+    let transport = Transport::prepare(std::slice::from_ref(source), scratch)?;
+    let path = scratch.join("downloaded");
+    file::remove(&path)?;
+    let program = transport.helper().arg("download-file").arg(url).arg(&path);
+    let line = program.line();
+    let ended = program.run_to_end(reporter, |_| {})?;
+    if !ended.status.success() {
+        let what = format!("fetch the signing key {url}");
+        return Err(crate::package::failure::of_transfer(&what, &line, &ended, &[]).at(source.place.clone()));
+    }
+    Ok(path)
+}

@@ -1,0 +1,284 @@
+//! Packages of rpm: a manager of the host decides, fetches and verifies; rpm itself installs.
+//!
+//! In: the plan's repositories and names. Out: a [`PackageSet`] with every archive verified, and a tree in which rpm
+//! installed them, in one transaction where nothing has to run between the two phases. zypper and dnf work in a folder of
+//! the cache ([`folder`]): no configuration, log, lock, cache or history of theirs is ever in the image or on the host.
+//! Never trusts a key that a repository brings along: only those that the description names.
+
+mod failure;
+mod folder;
+mod graph;
+mod image_sources;
+mod install;
+mod query;
+mod removal;
+mod repomd;
+mod zypper;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::manager::PackageManager;
+use super::repository::Source;
+use super::rpmdb::Header;
+use super::{Mirrors, Package, PackageSet, Phase, ReleaseFile};
+use crate::bytes::Bytes;
+use crate::cache::{PackageStore, Sha256};
+use crate::error::{Error, Exit, Result};
+use crate::host::file;
+use crate::host::program::Program;
+use crate::host::rooted::Rooted;
+use crate::host::sandbox::Sandbox;
+use crate::plan::{Address, Manager, Named, PackageRequest, Plan, RepositoryUse, ScriptPhase, Signed, UpdateStack};
+use crate::report::Reporter;
+use folder::ManagerFolder;
+use graph::Graph;
+
+/// Where the image's rpm finds its database.
+pub const DATABASE: &str = "/usr/lib/sysimage/rpm";
+
+/// A repository with every name resolved.
+#[derive(Clone, Debug)]
+pub(super) struct Repository {
+    pub source: Source,
+    pub signed_packages: Signed,
+    pub address: Address,
+}
+
+impl Repository {
+    /// Its name as files, sections and options of the managers take it: letters, digits, `_`, `-`, `.`.
+    pub fn id(&self) -> String {
+        let alias = &self.source.alias;
+        let good = |char: char| char.is_ascii_alphanumeric() || "_-.".contains(char);
+        if alias.starts_with(|char: char| char.is_ascii_alphanumeric()) && alias.chars().all(good) && alias != "main" {
+            return alias.clone();
+        }
+        let safe: String = alias.chars().map(|char| if good(char) { char } else { '_' }).collect();
+        format!("r-{safe}-{}", &Sha256::of(alias).to_string()[..8])
+    }
+
+    /// Its URL as zypper and dnf take it.
+    pub fn url(&self) -> String {
+        spelled(&self.source.url)
+    }
+}
+
+/// `file:/x` as `file:///x`.
+fn spelled(url: &str) -> String {
+    match url.strip_prefix("file:/") {
+        Some(path) if !path.starts_with('/') => format!("file:///{path}"),
+        _ => url.to_string(),
+    }
+}
+
+/// A package manager for one image.
+#[derive(Debug)]
+pub struct Rpm {
+    manager: Manager,
+    request: PackageRequest,
+    update_stack: UpdateStack,
+    repositories: Vec<Repository>,
+    arch: String,
+    scratch: PathBuf,
+    store: PackageStore,
+    /// Whether something runs between the two phases.
+    divided: bool,
+    /// Digests of the packages of the bootstrap phase; known once they are resolved.
+    bootstrap: BTreeSet<String>,
+}
+
+impl Rpm {
+    /// Decides where everything comes from; touches no network.
+    pub fn open(plan: &Plan, mirrors: &Mirrors, store: &PackageStore, scratch: &Path) -> Result<Rpm> {
+        let resolve = |repository: &crate::plan::Repository| {
+            Ok(Repository {
+                source: Source::resolve(repository, mirrors)?,
+                signed_packages: repository.signed_packages,
+                address: repository.address,
+            })
+        };
+        let script = plan.root.scripts.iter().any(|script| script.phase == ScriptPhase::PostBootstrap);
+        Ok(Rpm {
+            manager: plan.packages.manager,
+            request: plan.packages.clone(),
+            update_stack: plan.update_stack,
+            repositories: plan.repositories.iter().map(resolve).collect::<Result<_>>()?,
+            arch: plan.image.arch.clone(),
+            scratch: scratch.to_path_buf(),
+            store: store.clone(),
+            divided: script || !plan.root.bootstrap_archives.is_empty(),
+            bootstrap: BTreeSet::new(),
+        })
+    }
+
+    /// What the description names, in both lists.
+    fn named(&self) -> impl Iterator<Item = &Named> {
+        self.request.bootstrap.iter().chain(&self.request.image)
+    }
+
+    fn used(&self) -> Vec<&Repository> {
+        self.repositories.iter().filter(|one| one.source.used != RepositoryUse::ImageOnly).collect()
+    }
+
+    /// Positions of the packages of the bootstrap phase: all where nothing runs between the two.
+    fn bootstrap_of(&self, graph: &Graph, packages: usize) -> BTreeSet<usize> {
+        let request = &self.request;
+        // A group of dnf is no package, so that nobody can tell its members from the others.
+        let dnf_groups = self.manager != Manager::Zypper && !request.bootstrap_groups.collections.is_empty();
+        if !self.divided || dnf_groups {
+            return (0..packages).collect();
+        }
+        graph.closure(graph.asked_for(&request.bootstrap, &request.bootstrap_groups))
+    }
+}
+
+impl PackageManager for Rpm {
+    fn resolve(&mut self, reporter: &Reporter) -> Result<PackageSet> {
+        let step = reporter.step("resolve");
+        let used = self.used();
+        if used.is_empty() {
+            return Err(
+                Error::cannot(Exit::Description, "resolve the packages").because("no repository is used for the build")
+            );
+        }
+        let folder = ManagerFolder::open(self, &used, reporter)?;
+        let chosen = match self.manager {
+            Manager::Zypper => zypper::solve(self, &folder, &used, reporter)?,
+            Manager::Apt | Manager::Dnf4 => {
+                let what = format!("resolve packages with {}", self.manager.word());
+                return Err(Error::cannot(Exit::Bug, what).because("it is not driven"));
+            }
+        };
+        query::verify(&folder, &chosen, &used, reporter)?;
+        let releases = used.iter().map(|repository| repomd::read(repository, &used, &folder, reporter));
+        let releases: Vec<ReleaseFile> = releases.collect::<Result<_>>()?;
+        let signed = releases.iter().filter(|release| release.signed == Signed::Required).count();
+        let summary = format!("{} packages from {} repositories, {signed} signed", chosen.len(), used.len());
+        let kept = self.scratch.join("rpm").join("archives");
+        file::create_folders(&kept)?;
+        let headers = chosen.iter().map(|one| query::header(&one.archive)).collect::<Result<Vec<Header>>>()?;
+        let graph = Graph::new(&headers, self.request.recommends);
+        let request = &self.request;
+        let mut requested = graph.asked_for(&request.bootstrap, &request.bootstrap_groups);
+        requested.extend(graph.asked_for(&request.image, &request.image_groups));
+        let bootstrap = self.bootstrap_of(&graph, headers.len());
+        let mut packages = Vec::new();
+        let mut of_bootstrap = BTreeSet::new();
+        for (at, (one, header)) in std::iter::zip(chosen, &headers).enumerate() {
+            let package = package(one, header, &kept, requested.contains(&at))?;
+            if bootstrap.contains(&at) {
+                of_bootstrap.insert(package.sha256.clone());
+            }
+            packages.push(package);
+        }
+        packages.sort_by(|a, b| (&a.name, &a.version, &a.arch).cmp(&(&b.name, &b.version, &b.arch)));
+        let newest = releases.iter().filter(|release| release.signed == Signed::Required);
+        let newest = newest.filter_map(|release| release.date).max();
+        let newest = newest.or_else(|| releases.iter().filter_map(|release| release.date).max());
+        self.bootstrap = of_bootstrap;
+        step.finish(&summary);
+        Ok(PackageSet { packages, releases, newest_release: newest.unwrap_or(0) })
+    }
+
+    fn members<'a>(&self, set: &'a PackageSet, phase: Phase) -> Vec<&'a Package> {
+        let wanted = |package: &&Package| self.bootstrap.contains(&package.sha256) == (phase == Phase::Bootstrap);
+        set.packages.iter().filter(wanted).collect()
+    }
+
+    fn install(
+        &self,
+        set: &PackageSet,
+        phase: Phase,
+        tree: &Rooted,
+        sandbox: &Sandbox,
+        reporter: &Reporter,
+    ) -> Result<()> {
+        install::install(self, &self.members(set, phase), phase, tree, sandbox, reporter)
+    }
+
+    fn settle(&self, _set: &PackageSet, tree: &Rooted, sandbox: &Sandbox, reporter: &Reporter) -> Result<()> {
+        if self.update_stack == UpdateStack::Kept {
+            image_sources::write(self, tree, sandbox, reporter)?;
+        }
+        Ok(())
+    }
+
+    fn uninstall(
+        &self,
+        named: &[Named],
+        set: &PackageSet,
+        tree: &Rooted,
+        sandbox: &Sandbox,
+        reporter: &Reporter,
+    ) -> Result<Vec<String>> {
+        removal::uninstall(self, named, set, tree, sandbox, reporter)
+    }
+
+    fn delete(&self, tree: &Rooted, sandbox: &Sandbox, reporter: &Reporter) -> Result<Vec<String>> {
+        removal::delete(self, tree, sandbox, reporter)
+    }
+
+    fn finish(
+        &self,
+        _set: &PackageSet,
+        tree: &Rooted,
+        _sandbox: &Sandbox,
+        _reporter: &Reporter,
+    ) -> Result<Vec<String>> {
+        install::forget_traces(tree)?;
+        Ok(Vec::new())
+    }
+
+    fn influences(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("the architecture", self.arch.clone()),
+            ("what rpm is told", format!("{:?}", self.request.rpm)),
+            ("the package manager", self.manager.word().to_string()),
+            ("the phases", if self.divided { "two".into() } else { "one".into() }),
+        ]
+    }
+
+    fn fingerprint(&self) -> String {
+        Sha256::of(format!("{:?}", self.repositories)).to_string()
+    }
+}
+
+/// Lets a script of the description, on the build host, edit a repository's file.
+fn customize(script: &Path, path: &Path, reporter: &Reporter) -> Result<()> {
+    Program::new("bash").arg("--norc").arg(script).arg(path).run(reporter).map(drop)
+}
+
+/// A package that the manager chose.
+#[derive(Clone, Debug)]
+pub(super) struct Chosen {
+    /// Where the manager put it.
+    pub archive: PathBuf,
+    /// Alias of its repository.
+    pub repository: String,
+}
+
+fn package(chosen: Chosen, header: &Header, kept: &Path, requested: bool) -> Result<Package> {
+    let (digest, size) = Sha256::of_reader(file::open(&chosen.archive)?)
+        .map_err(|error| Error::cannot(Exit::Io, format!("read {}", chosen.archive.display())).because(error))?;
+    // The manager's cache may lose it while the image is built: another build cleans it.
+    let archive = kept.join(format!("{digest}.rpm"));
+    if !file::is_file(&archive) && file::hard_link(&chosen.archive, &archive).is_err() {
+        file::copy(&chosen.archive, &archive)?;
+    }
+    let (source, source_version) = query::source(header);
+    Ok(Package {
+        name: header.name(),
+        version: header.version(),
+        arch: header.arch(),
+        source,
+        source_version,
+        sha256: digest.to_string(),
+        size,
+        installed_size: Bytes(header.size()),
+        repository: chosen.repository,
+        archive,
+        essential: false,
+        requested,
+        control: Default::default(),
+    })
+}
