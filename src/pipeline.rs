@@ -265,8 +265,9 @@ fn install(
 fn configure(plan: &Plan, supplies: &Supplies, tree: &RootTree, memory: Memory, reporter: &Reporter) -> Result<Grown> {
     let Supplies { manager, packages, epoch, .. } = supplies;
     let (sandbox, scripts) = sandboxes(plan, tree, *epoch);
+    let mut described = root::trust(plan, tree, &sandbox, reporter)?;
     manager.uninstall(&plan.packages.withdrawn, packages, tree, &sandbox, reporter)?;
-    let mut described = root::configure(plan, tree, &sandbox, *epoch, reporter)?;
+    described.extend(root::configure(plan, tree, &sandbox, *epoch, reporter)?);
     described.extend(memory.described.iter().map(RootPath::new));
     root::run_script(ScriptPhase::Config, plan, tree, &scripts, reporter)?;
     manager.uninstall(&plan.packages.uninstall, packages, tree, &sandbox, reporter)?;
@@ -385,6 +386,7 @@ fn complete(
     script(ScriptPhase::Images)?;
     if let Output::Disk(plan_of_disk) = &plan.output {
         disk::boot::prepare(plan_of_disk, epoch, tree, &sandbox, initrds, reporter)?;
+        script(ScriptPhase::EditBootConfig)?;
         script(ScriptPhase::PreDiskSync)?;
         // The disk is written from this tree, never mounted: what KIWI's script finds in the disk is here already.
         script(ScriptPhase::Disk)?;

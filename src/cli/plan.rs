@@ -340,14 +340,17 @@ fn root_lines(plan: &Plan, line: &mut impl FnMut(&str, String)) {
         ScriptPhase::PostBootstrap => "post_bootstrap.sh",
         ScriptPhase::Config => "config.sh",
         ScriptPhase::Images => "images.sh",
+        ScriptPhase::EditBootConfig => "editbootconfig",
         ScriptPhase::PreDiskSync => "pre_disk_sync.sh",
         ScriptPhase::Disk => "disk.sh",
     });
-    let lists: [(&str, Vec<String>); 5] = [
+    let trusted = root.trust.iter().flat_map(|trust| &trust.files).map(|file| relative(&file.path));
+    let lists: [(&str, Vec<String>); 6] = [
         ("overlays", overlays.collect()),
         ("users", root.users.iter().map(|user| user.name.clone()).collect()),
         ("archives", archives.collect()),
         ("files", root.files.iter().map(|file| format!("{} to {}", relative(&file.path), file.target)).collect()),
+        ("trusted", trusted.collect()),
         ("scripts", scripts.map(str::to_string).collect()),
     ];
     for (name, list) in lists {

@@ -42,6 +42,8 @@ pub struct Beside {
     pub profiles: BTreeMap<String, PathBuf>,
     /// Scripts by name.
     pub scripts: BTreeMap<String, PathBuf>,
+    /// Scripts that `editbootconfig` of a type names, by that name.
+    pub boot_scripts: BTreeMap<String, PathBuf>,
     /// Those of [`HOOKS_OF_OTHERS`] that are there, in that order.
     pub hooks_of_others: Vec<&'static str>,
     /// `rootfs-overlays/NAME` that the description names, here or in a folder above.
@@ -75,7 +77,8 @@ impl Beside {
             .filter(|name| is_plain(name))
             .filter_map(|name| Some((name.to_string(), overlay(name)?)))
             .collect();
-        Beside { root, root_tarball, profiles, scripts, hooks_of_others, overlays, folder }
+        let boot_scripts = BTreeMap::new();
+        Beside { root, root_tarball, profiles, scripts, boot_scripts, hooks_of_others, overlays, folder }
     }
 }
 

@@ -61,7 +61,9 @@ pub struct Description {
     pub repositories: Vec<Repository>,
     /// `<packages>`, in order.
     pub packages: Vec<Packages>,
-    /// `<drivers>`, `<strip>`, `<containers>`, `<certificates>`: sections of which nothing is honoured.
+    /// `<certificates>`, in order.
+    pub certificates: Vec<Certificates>,
+    /// `<drivers>`, `<strip>`, `<containers>`: sections of which nothing is honoured.
     pub others: Vec<Other>,
     /// ingot's own elements in `<extension>`.
     pub extensions: Vec<Extension>,
@@ -359,6 +361,17 @@ pub struct File {
     pub permissions: Option<Spanned<String>>,
     /// `arch`; empty: every one.
     pub arch: Vec<String>,
+}
+
+/// `<certificates>`.
+#[derive(Clone, Debug)]
+pub struct Certificates {
+    /// When it counts.
+    pub when: When,
+    /// `target_distribution`: whose way of installing them.
+    pub family: Spanned<String>,
+    /// `<certificate name>`, and the file where there is one.
+    pub files: Vec<(Spanned<String>, Option<PathBuf>)>,
 }
 
 /// A section of which nothing is honoured.

@@ -13,8 +13,8 @@ use super::source::{Source, Spanned};
 use super::validate::namespace;
 use super::xml::Node;
 use super::{
-    Aside, Beside, Description, Extension, File, Key, Name, Other, Packages, Preferences, Profile, Repository, Secret,
-    Type, User, Users, When, truth,
+    Aside, Beside, Certificates, Description, Extension, File, Key, Name, Other, Packages, Preferences, Profile,
+    Repository, Secret, Type, User, Users, When, truth,
 };
 
 /// Reads the whole tree.
@@ -60,7 +60,7 @@ pub fn description(image: &Node, source: &Arc<Source>, folder: &Path) -> Result<
             asides: aside(node).into_iter().collect(),
         })
     };
-    Ok(Description {
+    let mut description = Description {
         source: source.clone(),
         included: Vec::new(),
         dropped: Vec::new(),
@@ -77,11 +77,17 @@ pub fn description(image: &Node, source: &Arc<Source>, folder: &Path) -> Result<
         users: image.children("users").map(users).collect::<Result<_, _>>()?,
         repositories: image.children("repository").map(|node| repository(node, &folder)).collect::<Result<_, _>>()?,
         packages: image.children("packages").map(|node| packages(node, &folder)).collect::<Result<_, _>>()?,
-        others: ["drivers", "strip", "containers", "certificates"].into_iter().flat_map(other).collect(),
+        certificates: image
+            .children("certificates")
+            .map(|node| certificates(node, &folder))
+            .collect::<Result<_, _>>()?,
+        others: ["drivers", "strip", "containers"].into_iter().flat_map(other).collect(),
         extensions,
         foreign,
         beside,
-    })
+    };
+    description.find_boot_scripts();
+    Ok(description)
 }
 
 fn attribute(node: &Node, name: &str) -> Result<Spanned<String>, Problem> {
@@ -267,6 +273,31 @@ fn packages(node: &Node, folder: &Path) -> Result<Packages, Problem> {
 }
 
 /// The file beside the description that `name` means, if there is one.
+fn certificates(node: &Node, folder: &Path) -> Result<Certificates, Problem> {
+    let file = |node: &Node| {
+        let name = attribute(node, "name")?;
+        let found = found(folder, &name);
+        Ok((name, found))
+    };
+    Ok(Certificates {
+        when: when(node),
+        family: attribute(node, "target_distribution")?,
+        files: node.children("certificate").map(file).collect::<Result<_, Problem>>()?,
+    })
+}
+
+impl Description {
+    /// Looks for the scripts that types name, again where the command line changed a type.
+    pub fn find_boot_scripts(&mut self) {
+        let types = self.preferences.iter().flat_map(|preferences| &preferences.types);
+        let names = types.filter_map(|kind| kind.get("editbootconfig"));
+        let folder = &self.beside.folder;
+        let scripts = names.filter_map(|name| Some((name.to_string(), found(folder, name)?))).collect();
+        self.beside.boot_scripts = scripts;
+    }
+}
+
+/// The file of this name beside a description, or anywhere where the name is absolute.
 fn found(folder: &Path, name: &str) -> Option<PathBuf> {
     match lookup::local(folder, name) {
         Local::Path(path) if crate::host::file::is_file(&path) => Some(path),

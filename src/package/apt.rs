@@ -55,6 +55,7 @@ pub struct Apt {
     pub(super) initrds: Initrds,
     pub(super) store: PackageStore,
     pub(super) beneath: Beneath,
+    pub(super) trusted: Vec<PathBuf>,
 }
 
 /// The metadata that apt accepted, in the sources' order.
@@ -86,6 +87,7 @@ impl Apt {
             initrds: Initrds::of(plan),
             store: cache.clone(),
             beneath: Beneath::Nothing,
+            trusted: plan.root.trust.iter().flat_map(|trust| &trust.files).map(|file| file.path.clone()).collect(),
         })
     }
 
@@ -119,6 +121,7 @@ impl Apt {
             );
         }
         let transport = Transport::prepare(&self.sources, &self.scratch)?;
+        transport.trust(&self.trusted)?;
         for (source, keyring) in self.sources.iter().zip(&mut self.keyrings) {
             *keyring = apt_folder::keys(source, &transport, &self.scratch, reporter)?;
         }

@@ -33,6 +33,10 @@ const HONOURED: &[&str] = &[
     "Acquire::https::CaPath",
 ];
 
+/// What apt trusts where nothing else is said, by distribution.
+const BUNDLES: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/ca-bundle.pem", "/etc/pki/tls/certs/ca-bundle.crt"];
+
 /// Where distributions keep the keys of their archives.
 const KEYRINGS: &str = "/usr/share/keyrings";
 
@@ -88,6 +92,26 @@ impl Transport {
         let configuration = folder.join("transport.conf");
         file::write_private(&configuration, text.as_bytes())?;
         Ok(Transport { configuration })
+    }
+
+    /// Trusts these certificates, too, beside those that the host's apt trusts.
+    pub fn trust(&self, certificates: &[PathBuf]) -> Result<()> {
+        if certificates.is_empty() {
+            return Ok(());
+        }
+        let mut configuration = file::read_text(&self.configuration)?;
+        let setting = |line: &str| Some(line.strip_prefix("Acquire::https::CaInfo \"")?.split('"').next()?.to_string());
+        let of_host = configuration.lines().filter_map(setting).next_back().map(PathBuf::from);
+        let usual = BUNDLES.iter().map(PathBuf::from).find(|path| file::is_file(path));
+        let mut bundle = Vec::new();
+        for path in of_host.or(usual).iter().chain(certificates) {
+            bundle.extend(file::read(path)?);
+            bundle.push(b'\n');
+        }
+        let path = self.configuration.with_file_name("trusted.pem");
+        file::write_private(&path, &bundle)?;
+        configuration.push_str(&format!("Acquire::https::CaInfo {};\n", quoted(&path)?));
+        file::write_private(&self.configuration, configuration.as_bytes())
     }
 
     /// `apt-helper`, which downloads with apt's own methods.

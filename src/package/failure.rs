@@ -29,6 +29,10 @@ const INTEGRITY: &[&str] = &[
     "Insufficient information available to perform this download securely",
     "No good signature",
     "Missing Signed-By",
+    // A mirror that would have apt read a file of this host, or leave https.
+    "Redirection from",
+    "Certificate verification failed",
+    "certificate is NOT trusted",
 ];
 
 /// The error for an apt program that could not read or fetch from the repositories.
@@ -92,6 +96,10 @@ fn integrity_hint(said: &[&str]) -> Option<&'static str> {
         Some("an unsigned repository is used only with repository_gpgcheck=\"false\", and the manifest says so")
     } else if contains("is expired") || contains("ot valid yet") {
         Some("the mirror is out of date, or this host's clock is wrong")
+    } else if contains("Redirection from") {
+        Some("the mirror sends this host to a file of its own, or out of https: it is not to be believed")
+    } else if contains("ertificate") {
+        Some("if its certificate is your own, name who issued it with <certificates>, or --ca-cert of kiwi")
     } else if contains("Clearsigned") {
         Some("something between this host and the mirror answers in its place")
     } else {
@@ -125,6 +133,11 @@ mod tests {
                 Exit::Description,
             ),
             ("E: Failed to fetch http://h/p.deb  404  Not Found", Exit::Temporary),
+            ("E: Failed to fetch http://h/p.deb  Redirection from http to 'file:///x' is forbidden", Exit::Integrity),
+            (
+                "Err:1 https://h x InRelease\n  Certificate verification failed: The certificate is NOT trusted.",
+                Exit::Integrity,
+            ),
             ("E: Failed to fetch http://h/p.deb  Connection timed out", Exit::Temporary),
             ("E: Write error - write (28: No space left on device)", Exit::Io),
             ("", Exit::Temporary),

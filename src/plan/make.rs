@@ -5,8 +5,8 @@
 
 use super::selection::Selection;
 use super::{
-    Choices, Epoch, Image, Manager, Output, Plan, ScrubPlan, ScrubPreset, Seed, UpdateStack, Warning, conflict,
-    container, disk, request, rootfs, sources, target, variables,
+    Choices, Epoch, Image, Manager, Output, Plan, ScriptPhase, ScrubPlan, ScrubPreset, Seed, UpdateStack, Warning,
+    conflict, container, disk, request, rootfs, sources, target, variables,
 };
 use crate::description::{Description, Problem, Problems, Spanned, Type, shown};
 
@@ -60,7 +60,7 @@ pub fn make(description: &Description, choices: &Choices) -> Result<Plan, Proble
         let label = "only apt adds packages to a container that is there";
         problems.add(Problem::refused(title).at(&manager.span).label(label));
     }
-    let mut root = rootfs::plan(description, &selection, kind, choices, &mut problems);
+    let mut root = rootfs::plan(description, &selection, kind, choices, &mut problems, &mut warnings);
     warnings.extend(rootfs::hooks_without_meaning(description));
     root.variables = variables::variables(description, &selection, kind);
     let scrub = scrub(&selection, &output, choices);
@@ -75,6 +75,8 @@ pub fn make(description: &Description, choices: &Choices) -> Result<Plan, Proble
     };
     let targets = target::targets(&selection, kind, &output, choices, &mut warnings);
     if let Output::Disk(disk) = &mut output {
+        let edit = root.scripts.iter_mut().filter(|script| script.phase == ScriptPhase::EditBootConfig);
+        edit.for_each(|script| script.arguments = disk.boot_arguments());
         let units = targets.iter().map(|planned| planned.target.size_unit());
         disk.unit = units.chain([disk.unit]).max().unwrap_or(disk.unit);
     }

@@ -19,6 +19,7 @@ pub mod selection;
 pub mod sources;
 pub mod target;
 pub mod together;
+pub mod trust;
 pub mod variables;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ pub use output::{
 };
 pub use overrides::Overrides;
 pub use target::{Demand, PlannedTarget, Target};
+pub use trust::TrustPlan;
 
 /// What the user chose on the command line, beside the description itself.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -110,6 +112,8 @@ impl Plan {
         let archives = self.root.bootstrap_archives.iter().chain(&self.root.archives).map(|archive| &archive.path);
         let files = self.root.files.iter().map(|file| &file.path);
         let scripts = self.root.scripts.iter().map(|script| &script.path);
+        let trusted = self.root.trust.iter().flat_map(|trust| &trust.files).map(|file| &file.path);
+        let files = files.chain(trusted);
         let customize = self.repositories.iter().filter_map(|repository| repository.customize.as_ref());
         let beside = overlays.chain(archives).chain(files).chain(scripts).chain(customize).chain(&self.included);
         let keys = self.repositories.iter().flat_map(|repository| &repository.keys);
@@ -411,6 +415,9 @@ pub struct RootPlan {
     pub archives: Vec<Archive>,
     /// `<file>`.
     pub files: Vec<File>,
+    /// `<certificates>` and `--ca-cert`: what the system trusts beside what its packages bring.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust: Option<TrustPlan>,
     /// Scripts found beside the description, in the order they run.
     pub scripts: Vec<Script>,
     /// The variables of `/.profile`, which are also the scripts' environment.
@@ -514,6 +521,9 @@ pub struct Script {
     pub phase: ScriptPhase,
     /// The file on the host.
     pub path: PathBuf,
+    /// What it is called with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
 }
 
 /// When a script runs (KIWI's hooks).
@@ -526,6 +536,8 @@ pub enum ScriptPhase {
     Config,
     /// `images.sh`: before an image is made.
     Images,
+    /// `editbootconfig`: disks only, when the boot loader's configuration is written.
+    EditBootConfig,
     /// `pre_disk_sync.sh`: disks only, before the tree is packed.
     PreDiskSync,
     /// `disk.sh`: disks only, last of all, in the tree as the disk will hold it. KIWI runs it in the mounted disk.

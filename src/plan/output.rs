@@ -54,6 +54,25 @@ pub struct DiskPlan {
     pub persistency: Persistency,
 }
 
+impl DiskPlan {
+    /// What KIWI calls `editbootconfig` with: the root filesystem's kind and the number of the partition that GRUB's files
+    /// are in.
+    pub fn boot_arguments(&self) -> Vec<String> {
+        let with = |role| self.partitions.iter().find(|partition| partition.role == role);
+        let kind =
+            with(Role::Root).and_then(|partition| partition.filesystem.as_ref()).map(|filesystem| filesystem.kind);
+        let number = with(Role::Boot).or(with(Role::Root)).map(|partition| partition.number);
+        let kind = match kind {
+            Some(FilesystemKind::Ext2) => "ext2",
+            Some(FilesystemKind::Ext3) => "ext3",
+            Some(FilesystemKind::Ext4) | None => "ext4",
+            Some(FilesystemKind::Vfat) => "vfat",
+            Some(FilesystemKind::Swap) => "swap",
+        };
+        vec![kind.to_string(), number.unwrap_or_default().to_string()]
+    }
+}
+
 /// What every disk's size is a multiple of.
 pub const USUAL_UNIT: Bytes = Bytes::mib(1);
 

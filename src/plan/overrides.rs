@@ -12,7 +12,8 @@ use super::request::APT;
 use super::selection::Selection;
 use crate::description::xml::{Attribute, Node};
 use crate::description::{
-    Description, Key, Name, Packages, Problem, Problems, Repository, Secret, Source, Span, Spanned, When, shown,
+    Certificates, Description, Key, Name, Packages, Problem, Problems, Repository, Secret, Source, Span, Spanned, When,
+    shown,
 };
 
 /// Everything that KIWI's command line may change.
@@ -32,6 +33,12 @@ pub struct Overrides {
     pub packages: Vec<String>,
     /// `--add-bootstrap-package`.
     pub bootstrap_packages: Vec<String>,
+    /// `--ca-cert`: trusted by the image, and by downloads.
+    #[serde(default)]
+    pub certificates: Vec<KeyWords>,
+    /// `--ca-target-distribution`: whose way of installing them, in place of the description's.
+    #[serde(default)]
+    pub certificates_for: Option<String>,
     /// `--delete-package`: removed again with what only they needed, before the configuration.
     pub delete_packages: Vec<String>,
     /// `--set-container-tag`.
@@ -121,7 +128,7 @@ impl std::fmt::Debug for RepositoryWords {
     }
 }
 
-/// A signing key: as typed, and the file, absolute, where there is one.
+/// A signing key or a certificate: as typed, and the file, absolute, where there is one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyWords {
     /// As typed.
@@ -146,6 +153,7 @@ impl Overrides {
         let mut problems = Problems::new();
         self.change_type(&mut description, choices, &mut problems)?;
         self.change_repositories(&mut description, choices, &mut problems)?;
+        self.add_certificates(&mut description, choices, &mut problems)?;
         for (option, kind, names) in [
             ("--add-package", "image", &self.packages),
             ("--add-bootstrap-package", "bootstrap", &self.bootstrap_packages),
@@ -156,6 +164,37 @@ impl Overrides {
             }
         }
         problems.or(description)
+    }
+
+    /// Into the section that counts, which is made where there is none.
+    fn add_certificates(
+        &self,
+        description: &mut Description,
+        choices: &Choices,
+        problems: &mut Problems,
+    ) -> Result<(), Problems> {
+        let Some(first) = self.certificates.first() else { return Ok(()) };
+        let counting = Selection::new(description, choices)?.certificates.first().copied().map(std::ptr::from_ref);
+        let chosen = self.certificates_for.as_ref();
+        let family = chosen.map(|name| spanned(name, &span("--ca-target-distribution", name)));
+        let section = description.certificates.iter_mut().find(|section| counting == Some(std::ptr::from_ref(section)));
+        let file = |words: &KeyWords| (spanned(&words.uri, &span("--ca-cert", &words.uri)), words.found.clone());
+        let files = self.certificates.iter().map(file);
+        match (section, family) {
+            (Some(section), family) => {
+                section.files.extend(files);
+                section.family = family.unwrap_or_else(|| section.family.clone());
+            }
+            (None, Some(family)) => {
+                description.certificates.push(Certificates { when: When::default(), family, files: files.collect() });
+            }
+            (None, None) => problems.add(
+                Problem::invalid("--ca-cert says nothing about the family of distributions")
+                    .at(&span("--ca-cert", &first.uri))
+                    .hint("add --ca-target-distribution archlinux, debian, redhat or suse"),
+            ),
+        }
+        Ok(())
     }
 
     fn change_type(

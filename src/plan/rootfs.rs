@@ -3,10 +3,13 @@
 //! In: the parts of a description that count and what lies beside it. Out: a [`RootPlan`]. Never reads a file.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::make::{breaks_a_line, is_disk};
 use super::selection::Selection;
-use super::{Archive, Choices, File, Group, Overlay, Password, RootPlan, Script, ScriptPhase, User, Warning, conflict};
+use super::{
+    Archive, Choices, File, Group, Overlay, Password, RootPlan, Script, ScriptPhase, User, Warning, conflict, trust,
+};
 use crate::description::{self, Description, File as Written, Packages, Problem, Problems, Spanned, Type, shown};
 
 /// Plans overlays, users, settings, archives, files and scripts.
@@ -16,6 +19,7 @@ pub fn plan(
     kind: &Type,
     choices: &Choices,
     problems: &mut Problems,
+    warnings: &mut Vec<Warning>,
 ) -> RootPlan {
     let sections = |wanted: &dyn Fn(&str) -> bool| -> Vec<&Packages> {
         let sections = selection.packages.iter().copied();
@@ -56,7 +60,8 @@ pub fn plan(
         bootstrap_archives,
         archives,
         files,
-        scripts: scripts(description, kind),
+        trust: trust::plan(selection, problems, warnings),
+        scripts: scripts(description, kind, problems),
         variables: BTreeMap::new(),
         environment: choices.environment.clone(),
         network: choices.network_for_scripts,
@@ -253,7 +258,7 @@ pub fn hooks_without_meaning(description: &Description) -> Vec<Warning> {
     of_others.chain(of_disks).map(warning).collect()
 }
 
-fn scripts(description: &Description, kind: &Type) -> Vec<Script> {
+fn scripts(description: &Description, kind: &Type, problems: &mut Problems) -> Vec<Script> {
     let phases = [
         ("post_bootstrap.sh", ScriptPhase::PostBootstrap),
         ("config.sh", ScriptPhase::Config),
@@ -264,5 +269,18 @@ fn scripts(description: &Description, kind: &Type) -> Vec<Script> {
     let found = &description.beside.scripts;
     let of_disks = [ScriptPhase::PreDiskSync, ScriptPhase::Disk];
     let used = phases.into_iter().filter(|(_, phase)| !of_disks.contains(phase) || is_disk(kind));
-    used.filter_map(|(name, phase)| Some(Script { phase, path: found.get(name)?.clone() })).collect()
+    let script = |phase, path: &PathBuf| Script { phase, path: path.clone(), arguments: Vec::new() };
+    let mut scripts: Vec<Script> = used.filter_map(|(name, phase)| Some(script(phase, found.get(name)?))).collect();
+    if let (Some(name), true) = (kind.get("editbootconfig"), is_disk(kind)) {
+        match description.beside.boot_scripts.get(name.as_str()) {
+            Some(path) => scripts.push(script(ScriptPhase::EditBootConfig, path)),
+            None => problems.add(
+                Problem::missing(format!("there is no script {}", shown(name)))
+                    .at(&name.span)
+                    .label("looked for beside the description"),
+            ),
+        }
+    }
+    scripts.sort_by_key(|script| script.phase);
+    scripts
 }

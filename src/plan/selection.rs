@@ -5,8 +5,8 @@
 
 use super::Choices;
 use crate::description::{
-    Description, Extension, Other, Packages, Preferences, Problem, Problems, Repository, Type, Users, When, closest,
-    shown,
+    Certificates, Description, Extension, Other, Packages, Preferences, Problem, Problems, Repository, Type, Users,
+    When, closest, shown,
 };
 
 /// The parts that count.
@@ -25,6 +25,8 @@ pub struct Selection<'a> {
     pub repositories: Vec<&'a Repository>,
     /// `<packages>` of every type, in order.
     pub packages: Vec<&'a Packages>,
+    /// `<certificates>`, in order.
+    pub certificates: Vec<&'a Certificates>,
     /// Sections of which nothing is honoured.
     pub others: Vec<&'a Other>,
     /// ingot's own elements.
@@ -46,6 +48,7 @@ impl<'a> Selection<'a> {
             users: description.users.iter().filter(|part| counts(&part.when)).collect(),
             repositories: description.repositories.iter().filter(|part| counts(&part.when)).collect(),
             packages: description.packages.iter().filter(|part| counts(&part.when)).collect(),
+            certificates: description.certificates.iter().filter(|part| counts(&part.when)).collect(),
             others: description.others.iter().filter(|part| counts(&part.when)).collect(),
             extensions: description.extensions.iter().filter(|part| counts(&part.when)).collect(),
             arch: &choices.arch,

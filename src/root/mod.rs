@@ -9,11 +9,13 @@ mod overlay;
 mod regional;
 pub mod script;
 pub mod tree;
+mod trust;
 mod user;
 pub mod workspace;
 
 pub use configure::{configure, extract_bootstrap_archives};
 pub use script::{asked_for, remove_surroundings, run_script};
 pub use tree::{RootPath, RootTree};
+pub use trust::trust;
 pub use user::passwords;
 pub use workspace::{Workspace, WorkspaceKind};

@@ -1,4 +1,4 @@
-//! The scripts of a description: `post_bootstrap.sh`, `config.sh`, `images.sh`, `pre_disk_sync.sh`,
+//! The scripts of a description: `post_bootstrap.sh`, `config.sh`, `images.sh`, `editbootconfig`, `pre_disk_sync.sh`,
 //! `disk.sh`.
 //!
 //! In: the plan's scripts. Out: whatever they do to the tree, or an error with a script's name, status and last words.
@@ -36,8 +36,8 @@ pub fn run_script(
 ) -> Result<()> {
     let Some(script) = plan.root.scripts.iter().find(|script| script.phase == phase) else { return Ok(()) };
     surround(plan, tree)?;
-    let name = name_of(script);
-    let path = format!("{IMAGE}/{name}");
+    let name = script.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let path = format!("{IMAGE}/{}", name_of(script));
     let mut sandbox = sandbox.clone().network(match plan.root.network {
         NetworkForScripts::None => Network::None,
         NetworkForScripts::Host => Network::Host,
@@ -46,7 +46,11 @@ pub fn run_script(
         sandbox = sandbox.env(variable, value);
     }
     let executable = tree.entry(&RootPath::new(&path))?.is_some_and(|entry| entry.mode & 0o111 != 0);
-    let command = if executable { vec![path] } else { vec![interpreter(&name, tree, reporter)?, path] };
+    let mut command = match executable {
+        true => vec![path],
+        false => vec![interpreter(&name, tree, reporter)?, path],
+    };
+    command.extend(script.arguments.iter().cloned());
     let step = reporter.step("script");
     step.now(&name);
     let ended = sandbox.run_to_end(reporter, &command, |line| step.now(line))?;
@@ -85,7 +89,11 @@ fn surround(plan: &Plan, tree: &RootTree) -> Result<()> {
     tree.write(&KCONFIG.into(), FUNCTIONS, 0o644)
 }
 
+/// Its name in [`IMAGE`]. What `editbootconfig` names may lie in any folder, and has KIWI's name there.
 fn name_of(script: &Script) -> String {
+    if script.phase == ScriptPhase::EditBootConfig {
+        return "edit_boot_config.sh".to_string();
+    }
     script.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 

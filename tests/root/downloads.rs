@@ -125,8 +125,8 @@ fn a_mirror_is_never_led_to_a_file_of_the_host_nor_to_a_bomb() {
     let release = format!("dists/{SUITE}/InRelease");
     let table = [
         // The very file that is wanted, but read from this host.
-        ("libtiny1", local(&world.package("libtiny1")), [75, 75], "is forbidden"),
-        ("Release", local(&release), [65, 75], "InRelease"),
+        ("libtiny1", local(&world.package("libtiny1")), [76, 76], "is forbidden"),
+        ("Release", local(&release), [76, 76], "sends this host to a file of its own"),
         ("Packages", Fault::Bytes(bomb), [76, 76], "Packages"),
         ("libtiny1", Fault::Bytes(vec![0; 8 << 20]), [76, 76], "libtiny1"),
     ];

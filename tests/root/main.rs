@@ -30,6 +30,7 @@ mod stages;
 mod symlinks;
 mod together;
 mod tree;
+mod trust;
 mod unpack;
 mod workspace;
 mod world;

@@ -127,12 +127,16 @@ fn every_script_of_a_disk_runs_once_in_kiwis_order() {
     need!(root);
     let _turn = crate::support::together();
     let bench = crate::support::image::Bench::new();
-    let names = ["post_bootstrap.sh", "config.sh", "images.sh", "pre_disk_sync.sh", "disk.sh"];
-    let mut description = bench.disk();
+    let names = ["post_bootstrap.sh", "config.sh", "images.sh", "boot/edit.sh", "pre_disk_sync.sh", "disk.sh"];
+    let mut description = bench.disk().edit("firmware=\"efi\"", "firmware=\"efi\" editbootconfig=\"boot/edit.sh\"");
     for name in names {
         // The last one sees a bootable system, as in KIWI's mounted disk.
         let body = match name {
             "disk.sh" => "echo disk.sh >> /order; ls /boot/grub/grub.cfg >> /order",
+            // KIWI calls it in the tree's folder.
+            "boot/edit.sh" => {
+                "echo \"boot/edit.sh\" >> order; echo \"$*\" > arguments; cat boot/grub/grub.cfg > written"
+            }
             _ => "echo \"${0##*/}\" >> /order",
         };
         description = description.script(name, body);
@@ -140,13 +144,16 @@ fn every_script_of_a_disk_runs_once_in_kiwis_order() {
     bench.build(&description).arg("--keep-root").run().expect(0);
     let order = std::fs::read_to_string(bench.path("out/tiny.root/order")).unwrap();
     assert_eq!(order.lines().collect::<Vec<_>>(), [&names[..], &["/boot/grub/grub.cfg"]].concat());
+    let read = |name: &str| std::fs::read_to_string(bench.path("out/tiny.root").join(name)).unwrap();
+    assert_eq!(read("arguments"), "ext4 3\n");
+    assert_eq!(read("written"), read("boot/grub/grub.cfg"));
     // A container has no disk.
     let description = bench.container().script("disk.sh", "exit 1").script("pre_disk_sync.sh", "exit 1");
     bench.build_into(&description, "container").run().expect(0);
 }
 
 /// A tree of its own with a shell and a few programs, and what they are linked with.
-fn tree_of_its_own(programs: &[&str]) -> tempfile::TempDir {
+pub fn tree_of_its_own(programs: &[&str]) -> tempfile::TempDir {
     let folder = scratch();
     for name in ["usr/bin", "usr/lib", "usr/lib64", "dev", "proc", "sys", "run", "tmp", "root", "etc"] {
         std::fs::create_dir_all(folder.path().join(name)).unwrap();

@@ -81,6 +81,7 @@ pub fn plan(repositories: Vec<Repository>, packages: &[&str]) -> Plan {
             bootstrap_archives: Vec::new(),
             archives: Vec::new(),
             files: Vec::new(),
+            trust: None,
             scripts: Vec::new(),
             variables: Default::default(),
             environment: std::collections::BTreeMap::new(),

@@ -213,10 +213,10 @@ pub struct Common {
     /// A key that may sign repositories (repeat for several)
     #[arg(long, value_name = "FILE")]
     pub signing_key: Vec<String>,
-    /// Refused: certificates are not installed yet
+    /// A certificate that the image and the build's downloads trust, in PEM (repeat for several)
     #[arg(long, value_name = "FILE")]
     pub ca_cert: Vec<PathBuf>,
-    /// Belongs to --ca-cert
+    /// Whose way of installing certificates: archlinux, debian, redhat or suse
     #[arg(long, value_name = "DISTRIBUTION")]
     pub ca_target_distribution: Option<String>,
 }

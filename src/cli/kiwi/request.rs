@@ -2,7 +2,7 @@
 //!
 //! In: arguments. Out: [`Request`], and from it a [`Plan`]. Never builds anything.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use crate::cli::plan::decide;
 use crate::description::{self, Colour, Description};
 use crate::error::{Error, Exit, Result, Warning};
 use crate::host::file;
-use crate::plan::overrides::{DescribedRepositories, Overrides, RepositoryWords, UnsignedLocal};
+use crate::plan::overrides::{DescribedRepositories, KeyWords, Overrides, RepositoryWords, UnsignedLocal};
 use crate::plan::selection::Selection;
 use crate::plan::{Choices, NetworkForScripts, Plan};
 use crate::release::kiwi_result::Naming;
@@ -46,9 +46,12 @@ impl Request {
         settings: &Settings,
         warnings: &mut Vec<Warning>,
     ) -> Result<Request> {
-        refuse(common)?;
         if let Some(version) = &common.set_release_version {
             let text = format!("--set-release-version {version} is ignored: sources of apt name their suite");
+            warnings.push(Warning { text, place: None });
+        }
+        if let (Some(family), true) = (&common.ca_target_distribution, common.ca_cert.is_empty()) {
+            let text = format!("--ca-target-distribution {family} is ignored: there is no --ca-cert");
             warnings.push(Warning { text, place: None });
         }
         let credentials = common.add_repo_credentials.iter().map(Some).chain(std::iter::repeat(None));
@@ -69,6 +72,8 @@ impl Request {
             packages: common.add_package.clone(),
             bootstrap_packages: common.add_bootstrap_package.clone(),
             delete_packages: common.delete_package.clone(),
+            certificates: common.ca_cert.iter().map(|path| certificate(path)).collect::<Result<_>>()?,
+            certificates_for: common.ca_target_distribution.clone(),
             container_tag: common.set_container_tag.clone(),
             container_derived_from: common.set_container_derived_from.clone(),
             container_labels: common.add_container_label.clone(),
@@ -88,7 +93,10 @@ impl Request {
     /// The description as it counts.
     pub fn describe(&self, colour: Colour) -> Result<Description> {
         let loaded = description::load(&self.description).map_err(|problems| problems.into_error(colour))?;
-        self.overrides.apply(loaded, &self.choices).map_err(|problems| problems.into_error(colour))
+        let applied = self.overrides.apply(loaded, &self.choices);
+        let mut description = applied.map_err(|problems| problems.into_error(colour))?;
+        description.find_boot_scripts();
+        Ok(description)
     }
 
     /// The plan.
@@ -108,6 +116,12 @@ impl Request {
         };
         Ok(Planned { plan, naming })
     }
+}
+
+/// A file of `--ca-cert`, relative to where kiwi was called.
+fn certificate(path: &Path) -> Result<KeyWords> {
+    let absolute = file::absolute(path)?;
+    Ok(KeyWords { uri: path.display().to_string(), found: file::is_file(&absolute).then_some(absolute) })
 }
 
 /// The description's folder, or the file that `--kiwi-file` names in it.
@@ -146,12 +160,4 @@ pub fn choices(globals: &Globals) -> Result<Choices> {
         layers: None,
         layer_compression: None,
     })
-}
-
-fn refuse(common: &Common) -> Result<()> {
-    let refused = |option: &str, why: &str| Err(Error::cannot(Exit::Description, format!("use {option}")).because(why));
-    if !common.ca_cert.is_empty() || common.ca_target_distribution.is_some() {
-        return refused("--ca-cert", "certificates are not installed into images yet");
-    }
-    Ok(())
 }

@@ -145,21 +145,17 @@ pub(super) const ELEMENTS: &[Element] = &[
         attribute("fetch_only", Value::Boolean).about("It is not loaded when the system starts"),
         attribute("arch", Value::Architectures).about("On these architectures only"),
     ]),
-    element("certificates", &["image"])
-        .about("Certificates that the system trusts")
-        .needs(&["certificate"])
-        .with(&[
-            attribute("target_distribution", Value::OneOf(&["suse", "redhat", "debian", "archlinux"]))
-                .about("Whose way of installing them")
-                .mandatory(),
-            attribute("profiles", Value::Profiles).about("Counts where one of these profiles is chosen"),
-        ])
-        .refused("certificates are not installed yet: put them into root/usr/local/share/ca-certificates"),
+    element("certificates", &["image"]).about("Certificates that the system trusts").needs(&["certificate"]).with(&[
+        attribute("target_distribution", Value::OneOf(&["suse", "redhat", "debian", "archlinux"]))
+            .about("Whose way of installing them")
+            .mandatory(),
+        attribute("profiles", Value::Profiles).about("Counts where one of these profiles is chosen"),
+    ]),
     element("certificate", &["certificates"]).about("A certificate").often().with(&[attribute(
         "name",
         Value::NotEmpty,
     )
-    .about("Its file")
+    .about("Its file, in PEM, beside the description or absolute")
     .mandatory()]),
     Element {
         content: Content::Foreign,

@@ -18,7 +18,8 @@ const NO_INSTALL_MEDIA: &str = "only an installation medium uses it, and none is
 const NO_LIVE: &str = "only a live medium uses it";
 const KIWI_INITRD: &str = "KIWI's own initrd images are not supported: use dracut or initramfs-tools";
 const PARTITION_ID: &str = "partitions are numbered in the order in which they lie on the disk";
-const EDIT_BOOT: &str = "scripts on the build host that edit the boot loader are not run";
+const EDIT_BOOT: &str =
+    "it would write to the disk on the build host; what disk.sh puts into the tree is on the disk, too";
 
 pub(super) const ELEMENTS: &[Element] =
     &[element("type", &["preferences"]).about("An image that can be built").often().with(&ATTRIBUTES)];
@@ -232,9 +233,8 @@ const ATTRIBUTES: [Attribute; 97] = [
         .refused(KIWI_INITRD),
     attribute("bootkernel", Value::Text).about("Its kernel").means(&["oem", "iso", "pxe", "cpio"]).refused(KIWI_INITRD),
     attribute("editbootconfig", Value::Text)
-        .about("Script on the build host that changes the boot loader's configuration")
-        .only(OEM_ISO)
-        .refused(EDIT_BOOT),
+        .about("Script that changes the boot loader's configuration, run in the tree")
+        .only(OEM_ISO),
     attribute("editbootinstall", Value::Text)
         .about("Script on the build host that runs when the boot loader is installed")
         .only(OEM)
