@@ -35,6 +35,12 @@ pub fn pick(stdout: &[u8], pick: &Pick) -> Option<String> {
     }
 }
 
+/// How many members a list has; `None` where the answer has no list there.
+pub fn length(stdout: &[u8], pointer: &str) -> Option<usize> {
+    let value: Value = serde_json::from_slice(stdout).ok()?;
+    Some(value.pointer(pointer)?.as_array()?.len())
+}
+
 /// Whether the answer says what is wanted. What it says otherwise is the second part.
 pub fn holds(stdout: &[u8], check: &Check, artifact: &Path, learned: &Learned) -> Result<(bool, String)> {
     let Some(said) = pick(stdout, &check.pick) else {
@@ -43,6 +49,7 @@ pub fn holds(stdout: &[u8], check: &Check, artifact: &Path, learned: &Learned) -
     let good = match &check.wanted {
         Wanted::Is(wanted) => said == *wanted,
         Wanted::Learned(name) => learned.get(name) == Some(&said),
+        Wanted::LearnedOrAny(name) => learned.get(name).is_none_or(|text| *text == said),
         Wanted::EntityTag => checksum::is_entity_tag(artifact, &said)?,
     };
     Ok((good, said))
@@ -56,7 +63,7 @@ pub fn check(stdout: &[u8], check: &Check, artifact: &Path, learned: &Learned) -
     }
     let wanted = match &check.wanted {
         Wanted::Is(wanted) => wanted.clone(),
-        Wanted::Learned(name) => learned.get(name).cloned().unwrap_or_default(),
+        Wanted::Learned(name) | Wanted::LearnedOrAny(name) => learned.get(name).cloned().unwrap_or_default(),
         Wanted::EntityTag => "what the artifact has".into(),
     };
     let what = &check.what;
@@ -84,6 +91,7 @@ mod tests {
         }
         assert_eq!(pick(b"\"x\"\n", &Pick::at("")).as_deref(), Some("x"));
         assert_eq!(pick(b"no json", &Pick::at("/a")), None);
+        assert_eq!((length(json, "/a"), length(json, "/a/0"), length(json, "/b")), (Some(1), None, None));
         let lines = b"gs://b/o:\n    Hash (md5):      abc==\n    Empty:\n";
         assert_eq!(pick(lines, &Pick::After("Hash (md5):".into())).as_deref(), Some("abc=="));
         assert_eq!(pick(lines, &Pick::After("Empty:".into())), None);

@@ -106,6 +106,9 @@ impl Parameters {
             prefix: table.text("prefix")?.unwrap_or(default.prefix),
             keep_upload: table.yes("keep-upload")?.unwrap_or(default.keep_upload),
         };
+        if parameters.method == Method::Ebs {
+            table.needless(&["prefix", "keep-upload"], "where no object is uploaded: with `method = \"s3\"` only")?;
+        }
         table.finish()?;
         Ok(parameters)
     }
@@ -135,6 +138,7 @@ impl Cloud for Aws<'_> {
 
     fn plan(&self, image: &Image, step: &crate::report::Step) -> Result<Plan> {
         let name = parameters::named(self.parameters.name.as_ref(), image)?;
+        parameters::check_name(&name, 3..=128, "()[] ./-'@_")?;
         let mut steps = match self.parameters.method {
             Method::Ebs => self.by_blocks(image, &name, step)?,
             Method::S3 => self.by_import(image, &name)?,
@@ -164,11 +168,28 @@ impl Aws<'_> {
         self.aws("ec2", operation)
     }
 
-    fn tags(&self, image: &Image, name: &str) -> Value {
-        let ours = [("Name", name), ("ingot-digest", &image.checksums.sha256), ("ingot-publication", &image.key)];
+    /// Tags as JSON, in the form that the request wants. What an attempt made is found by its token.
+    fn tags(&self, image: &Image, name: &str, form: impl Fn(Value) -> Value) -> Word {
+        const PLACE: &str = "{attempt}";
+        let ours = [("Name", name), ("ingot-digest", &image.checksums.sha256), ("ingot-publication", PLACE)];
         let mut tags: BTreeMap<&str, &str> = ours.into_iter().collect();
         tags.extend(self.parameters.tags.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        tags.into_iter().map(|(key, value)| json!({"Key": key, "Value": value})).collect()
+        let tags = tags.into_iter().map(|(key, value)| json!({"Key": key, "Value": value})).collect();
+        let text = form(tags).to_string();
+        // A tag of the author's may say the same: ours is the one with our key before it.
+        let ours = format!("\"ingot-publication\",\"Value\":\"{PLACE}");
+        match text.split_once(&ours) {
+            Some((before, after)) => {
+                let before = format!("{before}{}", ours.trim_end_matches(PLACE));
+                Word::from(before).then(Aws::token()).then(after)
+            }
+            None => text.into(),
+        }
+    }
+
+    fn filters(&self, filters: &[(&str, &[&str])]) -> String {
+        let filters = filters.iter().map(|(name, values)| json!({"Name": name, "Values": values}));
+        Value::from(filters.collect::<Vec<_>>()).to_string()
     }
 
     fn description(&self, image: &Image) -> String {
@@ -201,7 +222,8 @@ impl Aws<'_> {
             .arg(Aws::token())
             .args(["--timeout", PATIENCE, "--description"])
             .arg(self.description(image))
-            .args(["--tags".to_string(), self.tags(image, name).to_string()]);
+            .arg("--tags")
+            .arg(self.tags(image, name, |tags| tags));
         if let Some(key) = &self.parameters.kms_key {
             start = start.args(["--encrypted", "--kms-key-arn"]).arg(key);
         }
@@ -228,23 +250,31 @@ impl Aws<'_> {
             .aws("ebs", "list-snapshot-blocks")
             .arg("--snapshot-id")
             .arg(snapshot())
-            .args(["--query", "length(Blocks)"]);
+            .args(["--max-results", "10000"]);
+        let count_there = Work::Count {
+            command: list,
+            what: "number of blocks".into(),
+            list: "/Blocks".into(),
+            next: "/NextToken".into(),
+            option: "--next-token".into(),
+            wanted: count,
+        };
         let send = Step { work: Work::Blocks { command: put, count }, ..Step::run(Verb::Upload, Invocation::new("")) };
         Ok(vec![
             Step::run(Verb::Snapshot, start)
                 .learns("snapshot", Pick::at("/SnapshotId"))
                 .makes(Word::from("snapshot ").then(snapshot()))
-                .find(self.find_snapshot(image))
+                .find(self.find_snapshot())
                 .undo(self.ec2("delete-snapshot").arg("--snapshot-id").arg(snapshot())),
             send,
             Step::run(Verb::Complete, complete),
             self.wait_for_snapshot(),
-            Step::run(Verb::Compare, list).checks(Check::is("number of blocks", Pick::at(""), count.to_string())),
+            Step { work: count_there, ..Step::run(Verb::Compare, Invocation::new("")) },
         ])
     }
 
-    fn find_snapshot(&self, image: &Image) -> Find {
-        let filter = format!("Name=tag:ingot-publication,Values={}", image.key);
+    fn find_snapshot(&self) -> Find {
+        let filter = Word::from("Name=tag:ingot-publication,Values=").then(Aws::token());
         let ask = self.ec2("describe-snapshots").args(["--owner-ids", "self", "--filters"]).arg(filter);
         Find::new(ask, "snapshot", Pick::at("/Snapshots/0/SnapshotId"))
     }
@@ -282,14 +312,15 @@ impl Aws<'_> {
         let description = format!("{} ingot-publication {}", self.description(image), image.key);
         let container = json!({
             "Description": description, "Format": format, "UserBucket": {"S3Bucket": bucket, "S3Key": key}});
-        let tags = json!([{"ResourceType": "import-snapshot-task", "Tags": self.tags(image, name)}]);
+        let tags = self.tags(image, name, |tags| json!([{"ResourceType": "import-snapshot-task", "Tags": tags}]));
         let mut import = self
             .ec2("import-snapshot")
             .args(["--description", &description, "--disk-container"])
             .arg(container.to_string())
             .arg("--client-token")
             .arg(Aws::token())
-            .args(["--tag-specifications".to_string(), tags.to_string()]);
+            .arg("--tag-specifications")
+            .arg(tags);
         if let Some(key) = &self.parameters.kms_key {
             import = import.args(["--encrypted", "--kms-key-id"]).arg(key);
         }
@@ -335,10 +366,11 @@ impl Aws<'_> {
                 .undo(self.ec2("delete-snapshot").arg("--snapshot-id").arg(snapshot())),
             Step::run(
                 Verb::Tag,
-                self.ec2("create-tags")
-                    .arg("--resources")
-                    .arg(snapshot())
-                    .args(["--tags".to_string(), self.tags(image, name).to_string()]),
+                self.ec2("create-tags").arg("--resources").arg(snapshot()).arg("--tags").arg(self.tags(
+                    image,
+                    name,
+                    |tags| tags,
+                )),
             ),
         ])
     }
@@ -376,7 +408,7 @@ impl Aws<'_> {
             "\",\"VolumeType\":{},\"VolumeSize\":{size},\"DeleteOnTermination\":true}}}}]",
             Value::from(self.parameters.volume_type.as_str())
         );
-        let tags = json!([{"ResourceType": "image", "Tags": self.tags(image, name)}]);
+        let tags = self.tags(image, name, |tags| json!([{"ResourceType": "image", "Tags": tags}]));
         let mut register = self
             .ec2("register-image")
             .args(["--name", name, "--description"])
@@ -386,20 +418,31 @@ impl Aws<'_> {
             .arg("--block-device-mappings")
             .arg(Word::from(before).then(Word::learned("snapshot")).then(after))
             .args(["--boot-mode".to_string(), self.boot_mode(image)?])
-            .args(["--tag-specifications".to_string(), tags.to_string()]);
+            .arg("--tag-specifications")
+            .arg(tags);
         if self.parameters.ena {
             register = register.arg("--ena-support");
         }
         if self.parameters.imds == Imds::Version2 {
             register = register.args(["--imds-support", "v2.0"]);
         }
-        let filters =
-            [format!("Name=name,Values={name}"), format!("Name=tag:ingot-digest,Values={}", image.checksums.sha256)];
-        let find = self.ec2("describe-images").args(["--owners", "self", "--filters"]).args(filters);
+        let filters = self.filters(&[
+            ("name", &[name]),
+            ("tag:ingot-digest", &[&image.checksums.sha256]),
+            ("state", &["pending", "available"]),
+        ]);
+        let find = self.ec2("describe-images").args(["--owners", "self", "--filters"]).arg(filters);
+        // Where this attempt made a snapshot, only an image on that one is its own.
+        let on_ours = Check {
+            what: "snapshot".into(),
+            pick: Pick::at("/Images/0/BlockDeviceMappings/0/Ebs/SnapshotId"),
+            wanted: Wanted::LearnedOrAny("snapshot".into()),
+            missing: Missing::Fine,
+        };
         Ok(Step::run(Verb::Register, register)
             .learns("image", Pick::at("/ImageId"))
-            .makes(Word::from("image ").then(Word::learned("image")))
-            .find(Find::new(find, "image", Pick::at("/Images/0/ImageId")))
+            .makes(Word::from(format!("image {name} ")).then(Word::learned("image")))
+            .find(Find::new(find, "image", Pick::at("/Images/0/ImageId")).ours(on_ours))
             .undo(self.ec2("deregister-image").arg("--image-id").arg(Word::learned("image")))
             .image())
     }

@@ -58,6 +58,10 @@ impl Parameters {
             upload_only: table.yes("upload-only")?.unwrap_or(default.upload_only),
             keep_upload: table.yes("keep-upload")?.unwrap_or(default.keep_upload),
         };
+        if parameters.upload_only {
+            let image = ["resource-group", "location", "hyper-v-generation", "tags", "keep-upload"];
+            table.needless(&image, "with `upload-only`: no image is made")?;
+        }
         table.finish()?;
         Ok(parameters)
     }
@@ -93,7 +97,14 @@ impl Cloud for Azure<'_> {
                     .hint("or `upload-only = true`, where the blob is all that is wanted"));
             }
         };
-        let blob = format!("{}{name}.vhd", self.parameters.prefix.as_deref().unwrap_or_default());
+        // What is removed again has a name that only its content can have; so nothing of anybody else's is overwritten.
+        let blob = match self.parameters.upload_only {
+            true => format!("{}{name}.vhd", self.parameters.prefix.as_deref().unwrap_or_default()),
+            false => {
+                parameters::check_name(&name, 1..=80, "_.-")?;
+                format!("{}{}.vhd", self.parameters.prefix.as_deref().unwrap_or("ingot/"), image.checksums.sha256)
+            }
+        };
         let upload = self
             .blob("upload", &blob)
             .arg("--file")

@@ -14,7 +14,7 @@ use super::answer;
 use super::attempt::{Attempt, Attempts, Begun};
 use super::blocks;
 use super::checksum::base64;
-use super::step::{Check, End, Find, Invocation, Pick, Piece, Step, Verb, Word, Work};
+use super::step::{Check, End, Find, Foreign, Invocation, Pick, Piece, Step, Verb, Word, Work};
 use super::tool::{Answer, Failure, Tools, pause};
 use super::trouble::Trouble;
 use crate::error::{Error, Exit, OrCannot, Result};
@@ -53,6 +53,12 @@ pub struct Carrier<'a> {
     pub patience: Patience,
 }
 
+/// Somebody else's thing has the name that ours shall have.
+fn foreign(what: &str) -> Error {
+    Error::new(Exit::CannotCreate, format!("{what} is there already, and is not of this publication"))
+        .hint("`name` in publish.toml gives another name; or remove what is there")
+}
+
 /// What is found of what a step made.
 enum Found {
     Nothing,
@@ -75,11 +81,9 @@ impl Carrier<'_> {
         if made.is_empty() {
             return error.because("nothing was made there");
         }
-        let error = error.because(format!("made so far: {}", made.join(", ")));
-        error.hint(format!(
-            "the same command goes on from there; `ingot publish --abort --to {}` removes it",
-            self.attempt.target
-        ))
+        let abort = format!("`ingot publish --abort --to {}` removes it", self.attempt.target);
+        let error = error.because(format!("made so far: {}; {abort}", made.join(", ")));
+        error.hint("the same command goes on from there")
     }
 
     fn carry_on(&mut self) -> Result<()> {
@@ -102,12 +106,16 @@ impl Carrier<'_> {
         let steps = &self.attempt.plan.steps;
         let Some(index) = steps.iter().position(|step| step.end == End::Image) else { return Ok(false) };
         let Some(find) = steps[index].find.clone() else { return Ok(false) };
-        if let Found::Whole = self.find(&find)? {
-            self.attempt.done = index + 1;
-            self.attempts.save(&self.attempt)?;
-            return Ok(true);
+        let what = self.made(&steps[index].clone());
+        match self.find(&find)? {
+            Found::Whole => {
+                self.attempt.done = index + 1;
+                self.attempts.save(&self.attempt)?;
+                Ok(true)
+            }
+            Found::Foreign if find.foreign == Foreign::Stays => Err(foreign(&what)),
+            Found::Foreign | Found::Part | Found::Nothing => Ok(false),
         }
-        Ok(false)
     }
 
     fn step(&mut self, step: &Step) -> Result<()> {
@@ -136,6 +144,14 @@ impl Carrier<'_> {
                 let answer = self.wait(command, pick, (until, never), &shown)?;
                 self.learn(&answer, learns, command)?;
             }
+            Work::Count { command, what, list, next, option, wanted } => {
+                let count = self.count(command, (list, next, option), *wanted, &shown)?;
+                if count != *wanted {
+                    let differs = format!("what was uploaded is not what was sent: the {what} differs");
+                    let error = Error::new(Exit::Integrity, differs);
+                    return Err(error.because(format!("there: {count}\nhere:  {wanted}")));
+                }
+            }
             Work::Blocks { command, count } => self.send_blocks(command, *count, &shown)?,
         }
         let summary = match &step.work {
@@ -144,6 +160,7 @@ impl Carrier<'_> {
                 format!("the same there: {}", names.join(", "))
             }
             Work::Wait { until, .. } => until.join(" or "),
+            Work::Count { what, .. } => format!("the same there: {what}"),
             Work::Blocks { count, .. } => format!("{count} blocks of 512 KiB"),
             Work::Run { .. } => self.made(step),
         };
@@ -166,6 +183,7 @@ impl Carrier<'_> {
         let Some(find) = &step.find else { return Ok(false) };
         match self.find(find)? {
             Found::Whole => Ok(true),
+            Found::Foreign if find.foreign == Foreign::Stays => Err(foreign(&self.made(step))),
             Found::Nothing | Found::Foreign => Ok(false),
             Found::Part => {
                 self.undo(step)?;
@@ -240,6 +258,34 @@ impl Carrier<'_> {
             }
             shown.now(&said);
             pause(self.patience.between)?;
+        }
+    }
+
+    /// The members of a list, page after page; ends early where there are too many.
+    fn count(
+        &self,
+        command: &Invocation,
+        (list, next, option): (&str, &str, &str),
+        wanted: usize,
+        shown: &report::Step,
+    ) -> Result<usize> {
+        let begun = Instant::now();
+        let (mut page, mut count) = (command.clone(), 0);
+        loop {
+            let answer = self.call(&page, shown)?;
+            let Some(length) = answer::length(&answer.stdout, list) else {
+                let line = page.line("ARTIFACT", &self.attempt.learned);
+                return Err(Error::new(Exit::Io, format!("`{line}` told no list")));
+            };
+            count += length;
+            let Some(token) = answer::pick(&answer.stdout, &Pick::at(next)) else { return Ok(count) };
+            if count > wanted {
+                return Ok(count);
+            }
+            if begun.elapsed() > self.patience.longest {
+                return Err(Error::new(Exit::Temporary, "the list that the cloud tells has no end"));
+            }
+            page = command.clone().args([option, &token]);
         }
     }
 

@@ -74,7 +74,7 @@ impl Parameters {
             name: table.text("name")?,
             description: table.text("description")?,
             family: table.text_that("family", "lower-case letters, digits and -", is_name)?,
-            features: if features.is_empty() { default.features } else { features },
+            features: if table.has("guest-os-features") { features } else { default.features },
             licences: table.list_that("licenses", "a list of licences in quotes", no_comma)?,
             labels: table.pairs("labels")?,
             storage_location: table.text("storage-location")?,
@@ -83,6 +83,23 @@ impl Parameters {
             upload_only: table.yes("upload-only")?.unwrap_or(default.upload_only),
             keep_upload: table.yes("keep-upload")?.unwrap_or(default.keep_upload),
         };
+        if parameters.upload_only {
+            let image = [
+                "name",
+                "description",
+                "family",
+                "guest-os-features",
+                "licenses",
+                "labels",
+                "storage-location",
+                "visibility",
+                "keep-upload",
+            ];
+            table.needless(&image, "with `upload-only`: no image is made")?;
+        }
+        if parameters.labels.values().any(|value| !no_comma(value)) {
+            table.needless(&["labels"], "with a comma in a value")?;
+        }
         table.finish()?;
         Ok(parameters)
     }

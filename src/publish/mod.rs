@@ -195,6 +195,7 @@ pub fn lines(plan: &Plan, image: &Image) -> Vec<String> {
             }
             Work::Run { .. } => {}
             Work::Wait { until, .. } => lines.push(format!("# again and again until it says {}:", until.join(" or "))),
+            Work::Count { what, wanted, .. } => lines.push(format!("# page by page, compares {what} with {wanted}:")),
             Work::Blocks { count, .. } => lines.push(format!("# for each of {count} blocks, several at a time:")),
         }
         lines.push(step.command().line(&artifact, &learned));

@@ -75,3 +75,15 @@ pub fn named(pattern: Option<&String>, image: &super::Image) -> Result<String> {
     }
     Ok(name)
 }
+
+/// 78 where a name has another length, or another character than ASCII letters, digits and these.
+pub fn check_name(name: &str, length: std::ops::RangeInclusive<usize>, more: &str) -> Result<()> {
+    let good = |char: char| char.is_ascii_alphanumeric() || more.contains(char);
+    if length.contains(&name.len()) && name.chars().all(good) {
+        return Ok(());
+    }
+    let (least, most) = length.into_inner();
+    Err(Error::new(Exit::Configuration, format!("the cloud takes no image called `{name}`"))
+        .because(format!("a name has {least} to {most} letters, digits and characters of `{more}`"))
+        .hint("`name` in publish.toml gives another one; {name}, {version}, {arch} and {digest} may stand in it"))
+}

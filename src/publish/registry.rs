@@ -80,7 +80,7 @@ impl Cloud for Registry<'_> {
                 .learns("local", same()),
             Step::run(Verb::Upload, copy(local(), &remote))
                 .makes(self.reference)
-                .find(Find::new(inspect(), "found", Pick::Digest).ours(check()))
+                .find(Find::new(inspect(), "found", Pick::Digest).ours(check()).takes_over())
                 .image(),
             Step::run(Verb::Compare, inspect()).learns("digest", Pick::Digest).checks(check()),
         ];

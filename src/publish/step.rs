@@ -116,6 +116,21 @@ pub enum Work {
         /// What else is learned from the last answer.
         learns: Vec<(String, Pick)>,
     },
+    /// Counts the members of a list that comes in pages; 76 where there are more or fewer.
+    Count {
+        /// The question for the first page.
+        command: Invocation,
+        /// What is counted, for messages.
+        what: String,
+        /// JSON pointer to the list.
+        list: String,
+        /// JSON pointer to the name of the next page.
+        next: String,
+        /// The option that asks for it.
+        option: String,
+        /// How many there must be.
+        wanted: usize,
+    },
     /// Sends the blocks of a disk that are not all zeros, several at a time.
     Blocks {
         /// The command for one block; its places are [`Piece::BlockIndex`] and its like.
@@ -176,6 +191,18 @@ pub struct Find {
     pub ours: Option<Check>,
     /// What the answer says where it is whole; what is ours and not whole is removed and made anew.
     pub whole: Option<Check>,
+    /// What becomes of something that is not ours.
+    pub foreign: Foreign,
+}
+
+/// What becomes of something of the wanted name that is there and not ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Foreign {
+    /// It stays, and nothing is published (73).
+    Stays,
+    /// The name goes over to what is published, as a tag of a registry does.
+    GivesWay,
 }
 
 /// Where an answer says something.
@@ -211,6 +238,8 @@ pub enum Wanted {
     Is(String),
     /// What an earlier step learned.
     Learned(String),
+    /// What an earlier step learned; anything where none did.
+    LearnedOrAny(String),
     /// The entity tag that S3 gives the artifact: MD5, or MD5 of the MD5 sums of the parts that it was sent in.
     EntityTag,
 }
@@ -384,7 +413,10 @@ impl Step {
     /// The command that it runs.
     pub fn command(&self) -> &Invocation {
         match &self.work {
-            Work::Run { command, .. } | Work::Wait { command, .. } | Work::Blocks { command, .. } => command,
+            Work::Run { command, .. }
+            | Work::Wait { command, .. }
+            | Work::Count { command, .. }
+            | Work::Blocks { command, .. } => command,
         }
     }
 }
@@ -392,12 +424,18 @@ impl Step {
 impl Find {
     /// It is there where the answer says `name` here.
     pub fn new(command: Invocation, name: &str, pick: Pick) -> Find {
-        Find { command, learns: vec![(name.into(), pick)], ours: None, whole: None }
+        Find { command, learns: vec![(name.into(), pick)], ours: None, whole: None, foreign: Foreign::Stays }
     }
 
     /// It is ours only where the answer says this.
     pub fn ours(mut self, check: Check) -> Find {
         self.ours = Some(check);
+        self
+    }
+
+    /// What is not ours gives way.
+    pub fn takes_over(mut self) -> Find {
+        self.foreign = Foreign::GivesWay;
         self
     }
 

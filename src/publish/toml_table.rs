@@ -167,10 +167,32 @@ impl<'a> Table<'a> {
             _ => None,
         };
         let good = |name: &String| !name.is_empty() && !name.starts_with('-') && !name.contains(['=', ',', '\n']);
-        match pairs.filter(|pairs| pairs.keys().all(good)) {
-            Some(pairs) => Ok(pairs),
+        let pairs = pairs.filter(|pairs| pairs.keys().all(good));
+        let reserved = |name: &&String| name.starts_with("ingot-") || name.starts_with("ingot_");
+        match pairs {
+            Some(pairs) => match pairs.keys().find(reserved) {
+                Some(_) => self.wrong(key, "without names that begin with `ingot`: those are ingot's own", value),
+                None => Ok(pairs),
+            },
             None => self.wrong(key, "a table of names with texts in quotes", value),
         }
+    }
+
+    /// Whether the file has this key.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(key))
+    }
+
+    /// Refuses keys that would be ignored: `place` says where that is so.
+    pub fn needless(&self, keys: &[&str], place: &str) -> Result<()> {
+        for (key, _) in self.table.into_iter().flat_map(DeTable::iter) {
+            let name: &str = key.get_ref();
+            if keys.contains(&name) {
+                let what = format!("`{name}` of [{}] means nothing {place}", self.name);
+                return Err(self.document.wrong(what, key.span()).hint("remove it"));
+            }
+        }
+        Ok(())
     }
 
     /// Refuses keys that nobody asked for.

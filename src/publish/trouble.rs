@@ -56,6 +56,7 @@ const TEXTS: &[(&str, Trouble)] = &[
     ("missing value", Trouble::NoCredentials),
     // What AWS calls a limit of requests goes away by itself.
     ("requestlimitexceeded", Trouble::Temporary),
+    ("concurrentlimitexceeded", Trouble::Temporary),
     // Limits.
     ("quota", Trouble::Quota),
     ("limitexceeded", Trouble::Quota),
@@ -76,6 +77,9 @@ const TEXTS: &[(&str, Trouble)] = &[
     ("internalservererror", Trouble::Temporary),
     ("internal server error", Trouble::Temporary),
     ("internalfailure", Trouble::Temporary),
+    ("internalserverexception", Trouble::Temporary),
+    ("serverinternal", Trouble::Temporary),
+    ("occurred (unavailable)", Trouble::Temporary),
     ("serviceunavailable", Trouble::Temporary),
     ("service unavailable", Trouble::Temporary),
     ("bad gateway", Trouble::Temporary),
@@ -113,6 +117,8 @@ const TEXTS: &[(&str, Trouble)] = &[
     ("requires authentication", Trouble::Denied),
     ("authentication required", Trouble::Denied),
     ("invalid username/password", Trouble::Denied),
+    // What az says of any 403 of a storage account.
+    ("blocked by network rules of storage account", Trouble::Denied),
     ("permission denied", Trouble::Denied),
     ("permission_denied", Trouble::Denied),
     ("forbidden", Trouble::Denied),
@@ -225,6 +231,12 @@ mod tests {
             ),
             ("The config profile (x) could not be found", Trouble::NoCredentials),
             ("An error occurred (RequestLimitExceeded) when calling the RegisterImage operation", Trouble::Temporary),
+            (
+                "An error occurred (InternalServerException) when calling the StartSnapshot operation",
+                Trouble::Temporary,
+            ),
+            ("An error occurred (ConcurrentLimitExceededException) when calling", Trouble::Temporary),
+            ("An error occurred (ServiceQuotaExceededException) when calling", Trouble::Quota),
             ("An error occurred (NoSuchBucket) when calling the PutObject operation", Trouble::Missing),
             ("An error occurred (InvalidAMIName.Duplicate) when calling", Trouble::Conflict),
             ("ERROR: Please run 'az login' to setup account.", Trouble::NoCredentials),
