@@ -16,6 +16,7 @@ mod package;
 mod packaging;
 mod plan;
 mod preflight;
+mod publish;
 mod release;
 mod root;
 mod samples;

@@ -11,6 +11,7 @@
 
 pub mod archives;
 pub mod disk;
+pub mod emulator;
 mod entry;
 pub mod farm;
 pub mod image;
@@ -18,6 +19,7 @@ pub mod leaks;
 pub mod packages;
 pub mod pacman;
 pub mod plan;
+pub mod proxy;
 pub mod rpm;
 pub mod server;
 pub mod world;
