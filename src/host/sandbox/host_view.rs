@@ -2,12 +2,16 @@
 //!
 //! In: an [`Order`], in fresh mount, PID and network namespaces. Out: this process, which may write to the tree and to the
 //! folders of the order only; the tree has /dev, /proc and /sys of its own for what is started there with chroot(2).
-//! Never makes anything writable that was not.
+//! Its /tmp shows what is in the host's, and what it writes there itself is gone with it: some programs know no other
+//! place. Never makes anything writable that was not.
 
 use std::ffi::{CString, OsString};
+use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
 use super::Order;
@@ -17,6 +21,9 @@ use crate::error::{OrCannot, Result};
 /// Flags of mount_setattr(2).
 const READ_ONLY: u64 = 0x1;
 const NO_DEVICES: u64 = 0x4;
+
+/// Where programs put files that they remove again.
+const TEMPORARY: &str = "/tmp";
 
 /// `struct mount_attr` of mount_setattr(2).
 #[repr(C)]
@@ -38,17 +45,60 @@ pub(super) fn enter(order: &Order, writable: &[OsString]) -> Result<()> {
     }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     rustix::mount::mount("proc", "/proc", "proc", flags, None).or_cannot(|| "mount /proc")?;
-    set(Path::new("/"), READ_ONLY, 0).or_cannot(|| "make the host's files read-only")?;
+    temporary(writable).or_cannot(|| "make a /tmp of the sandbox's own")?;
+    set(Path::new("/"), READ_ONLY, 0, Mounts::AllBelow).or_cannot(|| "make the host's files read-only")?;
+    set(Path::new(TEMPORARY), 0, READ_ONLY, Mounts::This).or_cannot(|| "make /tmp writable")?;
     for folder in folders() {
         let forbidden = if folder == tree { NO_DEVICES } else { 0 };
-        set(folder, forbidden, READ_ONLY).or_cannot(|| format!("make {} writable", folder.display()))?;
+        set(folder, forbidden, READ_ONLY, Mounts::AllBelow)
+            .or_cannot(|| format!("make {} writable", folder.display()))?;
     }
     Root::open(tree)?.surroundings()?;
     rustix::process::chdir("/").or_cannot(|| "go to /")
 }
 
-/// Changes flags of a mount and of all mounts below it.
-fn set(path: &Path, set: u64, clear: u64) -> std::io::Result<()> {
+/// A filesystem in memory over /tmp, in which each entry of the host's /tmp is, mounts below it included.
+fn temporary(folders: &[OsString]) -> std::io::Result<()> {
+    let host = rustix::fs::open(TEMPORARY, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    rustix::mount::mount("tmpfs", TEMPORARY, "tmpfs", flags, Some(c"mode=1777"))?;
+    for entry in fs::read_dir(format!("/proc/self/fd/{}", host.as_raw_fd()))? {
+        let entry = entry?;
+        let (kind, target) = (entry.file_type()?, Path::new(TEMPORARY).join(entry.file_name()));
+        if kind.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(entry.path())?, &target)?;
+            continue;
+        }
+        if kind.is_dir() {
+            fs::create_dir(&target)?;
+        } else if kind.is_file() {
+            fs::File::create(&target)?;
+        } else {
+            continue;
+        }
+        match rustix::mount::mount_bind_recursive(entry.path(), &target) {
+            // Somebody else's temporary file is gone.
+            Err(rustix::io::Errno::NOENT) => {}
+            mounted => mounted?,
+        }
+    }
+    for (position, folder) in folders.iter().enumerate() {
+        std::os::unix::fs::symlink(folder, super::short_path(position))?;
+    }
+    Ok(())
+}
+
+/// Which mounts are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mounts {
+    /// The one at the path.
+    This,
+    /// All that are below it, too.
+    AllBelow,
+}
+
+/// Changes flags of mounts.
+fn set(path: &Path, set: u64, clear: u64, mounts: Mounts) -> std::io::Result<()> {
     let attributes = Attributes { set, clear, propagation: 0, user_namespace: 0 };
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: the path and the structure, of the length given, live through the call (mount_setattr(2)).
@@ -57,7 +107,7 @@ fn set(path: &Path, set: u64, clear: u64) -> std::io::Result<()> {
             libc::SYS_mount_setattr,
             libc::AT_FDCWD,
             path.as_ptr(),
-            libc::AT_RECURSIVE,
+            if mounts == Mounts::AllBelow { libc::AT_RECURSIVE } else { 0 },
             &raw const attributes,
             size_of::<Attributes>(),
         )

@@ -93,6 +93,12 @@ pub fn enter_if_asked() -> Option<u8> {
     asked.then(helper::serve)
 }
 
+/// Another path of a folder of [`Sandbox::of_host`], by its position, which the program alone sees: without blanks, for
+/// programs that divide lists of paths at them.
+pub fn short_path(position: usize) -> PathBuf {
+    PathBuf::from(format!("/tmp/.ingot-{position}"))
+}
+
 impl Sandbox {
     /// A sandbox over the tree at `root`, without network.
     pub fn new(root: &Path) -> Sandbox {
