@@ -327,6 +327,8 @@ pub struct Packages {
     pub collections: Vec<Name>,
     /// `<product>`, in order.
     pub products: Vec<Name>,
+    /// `<collectionModule>`, in order.
+    pub modules: Vec<Module>,
     /// `<ignore>`, in order.
     pub ignore: Vec<Name>,
     /// `<archive>`, in order.
@@ -344,6 +346,17 @@ pub struct Name {
     pub name: Spanned<String>,
     /// `arch`; empty: every one.
     pub arch: Vec<String>,
+}
+
+/// A `<collectionModule>`.
+#[derive(Clone, Debug)]
+pub struct Module {
+    /// `name` and `arch`.
+    pub name: Name,
+    /// `stream`.
+    pub stream: Option<String>,
+    /// `enable`.
+    pub enabled: bool,
 }
 
 /// An `<archive>` or `<file>`.

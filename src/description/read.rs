@@ -13,8 +13,8 @@ use super::source::{Source, Spanned};
 use super::validate::namespace;
 use super::xml::Node;
 use super::{
-    Aside, Beside, Certificates, Description, Extension, File, Key, Name, Other, Packages, Preferences, Profile,
-    Repository, Secret, Type, User, Users, When, truth,
+    Aside, Beside, Certificates, Description, Extension, File, Key, Module, Name, Other, Packages, Preferences,
+    Profile, Repository, Secret, Type, User, Users, When, truth,
 };
 
 /// Reads the whole tree.
@@ -245,6 +245,10 @@ fn key(node: &Node, folder: &Path) -> Result<Key, Problem> {
 
 fn packages(node: &Node, folder: &Path) -> Result<Packages, Problem> {
     let name = |node: &Node| Ok(Name { name: attribute(node, "name")?, arch: architectures(node) });
+    let module = |node: &Node| {
+        let enabled = boolean(node, "enable").unwrap_or(false);
+        Ok(Module { name: name(node)?, stream: text_of(node, "stream"), enabled })
+    };
     let file = |node: &Node, target: &str| {
         let name = attribute(node, "name")?;
         Ok(File {
@@ -265,6 +269,7 @@ fn packages(node: &Node, folder: &Path) -> Result<Packages, Problem> {
         packages: node.children("package").map(name).collect::<Result<_, Problem>>()?,
         collections: node.children("namedCollection").map(name).collect::<Result<_, Problem>>()?,
         products: node.children("product").map(name).collect::<Result<_, Problem>>()?,
+        modules: node.children("collectionModule").map(module).collect::<Result<_, Problem>>()?,
         ignore: node.children("ignore").map(name).collect::<Result<_, Problem>>()?,
         archives: node.children("archive").map(|node| file(node, "target_dir")).collect::<Result<_, Problem>>()?,
         files: node.children("file").map(|node| file(node, "target")).collect::<Result<_, Problem>>()?,

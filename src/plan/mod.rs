@@ -270,6 +270,8 @@ pub struct PackageRequest {
     pub bootstrap_groups: Groups,
     /// `<namedCollection>` and `<product>` of the image's lists.
     pub image_groups: Groups,
+    /// `<collectionModule>`, in the description's order; only dnf has them.
+    pub modules: Vec<Module>,
     /// What rpm is told; nothing for apt.
     pub rpm: RpmOptions,
     /// `<ignore>`: never installed.
@@ -305,6 +307,27 @@ pub struct Groups {
     pub products: Vec<Named>,
 }
 
+/// `<collectionModule>`: a choice among versions of the same packages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Module {
+    /// `name`.
+    pub named: Named,
+    /// `stream`; `None`: the default one.
+    pub stream: Option<String>,
+    /// `enable`.
+    pub enabled: bool,
+}
+
+impl Module {
+    /// As dnf takes it: `NAME:STREAM`.
+    pub fn spelled(&self) -> String {
+        match &self.stream {
+            Some(stream) => format!("{}:{stream}", self.named.name),
+            None => self.named.name.clone(),
+        }
+    }
+}
+
 /// What the description tells rpm and its package managers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RpmOptions {
@@ -326,11 +349,21 @@ pub enum Manager {
     Zypper,
     /// Fedora, Red Hat and their derivatives.
     Dnf4,
+    /// The same, with the dnf that replaced it.
+    Dnf5,
+    /// The same, with the dnf without Python. It runs in images only: a dnf of the host chooses the packages.
+    Microdnf,
 }
 
 impl Manager {
     /// All of them, with the words of `<packagemanager>`.
-    pub const ALL: [(&'static str, Manager); 2] = [("apt", Manager::Apt), ("zypper", Manager::Zypper)];
+    pub const ALL: [(&'static str, Manager); 5] = [
+        ("apt", Manager::Apt),
+        ("zypper", Manager::Zypper),
+        ("dnf4", Manager::Dnf4),
+        ("dnf5", Manager::Dnf5),
+        ("microdnf", Manager::Microdnf),
+    ];
 
     /// By its word.
     pub fn find(word: &str) -> Option<Manager> {
@@ -343,6 +376,8 @@ impl Manager {
             Manager::Apt => "apt",
             Manager::Zypper => "zypper",
             Manager::Dnf4 => "dnf4",
+            Manager::Dnf5 => "dnf5",
+            Manager::Microdnf => "microdnf",
         }
     }
 
@@ -350,8 +385,13 @@ impl Manager {
     pub fn is_rpm(self) -> bool {
         match self {
             Manager::Apt => false,
-            Manager::Zypper | Manager::Dnf4 => true,
+            Manager::Zypper | Manager::Dnf4 | Manager::Dnf5 | Manager::Microdnf => true,
         }
+    }
+
+    /// Whether dnf chooses its packages.
+    pub fn is_dnf(self) -> bool {
+        matches!(self, Manager::Dnf4 | Manager::Dnf5 | Manager::Microdnf)
     }
 }
 

@@ -426,6 +426,7 @@ fn packages(option: &str, kind: &str, names: &[String]) -> Packages {
         packages: names.iter().map(name).collect(),
         collections: Vec::new(),
         products: Vec::new(),
+        modules: Vec::new(),
         ignore: Vec::new(),
         archives: Vec::new(),
         files: Vec::new(),

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::selection::Selection;
 use super::{
-    Choices, Essential, Groups, Manager, Named, PackageRequest, Recommends, RpmOptions, UpdateStack, Warning, conflict,
+    Choices, Essential, Groups, Manager, Module, Named, PackageRequest, Recommends, RpmOptions, UpdateStack, Warning,
+    conflict,
 };
 use crate::description::{Description, Name, Packages, Preferences, Problem, Problems, Spanned, Type, shown, truth};
 
@@ -132,6 +133,7 @@ pub fn packages(
         manager: known,
         bootstrap_groups,
         image_groups,
+        modules: modules(selection, kind),
         rpm: rpm_options(selection, known, warnings),
         ignore,
         withdrawn,
@@ -148,16 +150,23 @@ pub fn packages(
 fn check_groups(selection: &Selection<'_>, kind: &Type, manager: Manager, problems: &mut Problems) {
     let collections = match manager {
         Manager::Apt => Some("apt has no collections: name a meta package or a task's packages"),
-        Manager::Zypper | Manager::Dnf4 => None,
+        _ => None,
     };
     let products = match manager {
         Manager::Apt => Some("apt has no products"),
-        Manager::Dnf4 => Some("dnf has no products"),
         Manager::Zypper => None,
+        _ => Some("dnf has no products"),
+    };
+    let modules = match manager {
+        Manager::Apt => Some("apt has no modules"),
+        Manager::Zypper => Some("zypper has no modules"),
+        _ => None,
     };
     for section in selection.packages.iter().filter(|section| conflict::counts(&section.kind, &kind.image)) {
         let of_products = section.products.iter().map(|name| (name, "product", products));
-        let all = section.collections.iter().map(|name| (name, "namedCollection", collections)).chain(of_products);
+        let of_modules = section.modules.iter().map(|module| (&module.name, "collectionModule", modules));
+        let of_collections = section.collections.iter().map(|name| (name, "namedCollection", collections));
+        let all = of_collections.chain(of_products).chain(of_modules);
         for (name, element, without) in all.filter(|(name, ..)| selection.on_arch(&name.arch)) {
             if let Some(label) = without {
                 let title = format!("<{element} name=\"{}\">", shown(&name.name));
@@ -169,6 +178,25 @@ fn check_groups(selection: &Selection<'_>, kind: &Type, manager: Manager, proble
             }
         }
     }
+}
+
+/// Modules; the last word about one counts.
+fn modules(selection: &Selection<'_>, kind: &Type) -> Vec<Module> {
+    let mut found: Vec<Module> = Vec::new();
+    let sections = selection.packages.iter().filter(|section| conflict::counts(&section.kind, &kind.image));
+    for written in sections.flat_map(|section| &section.modules) {
+        if !selection.on_arch(&written.name.arch) {
+            continue;
+        }
+        let name = &written.name.name;
+        found.retain(|module| module.named.name != name.value);
+        found.push(Module {
+            named: Named { name: name.value.clone(), place: name.span.place() },
+            stream: written.stream.clone(),
+            enabled: written.enabled,
+        });
+    }
+    found
 }
 
 /// What rpm is told; with apt it is ignored by name.
@@ -231,7 +259,7 @@ pub fn manager(description: &Description, selection: &Selection<'_>, problems: &
             false => "no selected <preferences> has a <packagemanager>",
         };
         let title = format!("package manager {}", shown(&manager));
-        let hint = "this version drives apt and zypper";
+        let hint = "this version drives apt, zypper and dnf";
         problems.add(Problem::refused(title).at(&manager.span).label(label).hint(hint));
     }
     manager

@@ -7,6 +7,7 @@ mod support;
 mod artifacts;
 mod derived;
 mod disk;
+mod dnf;
 mod downloads;
 mod farm;
 mod faults;

@@ -10,6 +10,7 @@ mod conformance;
 mod container;
 mod description;
 mod disk;
+mod dnf;
 mod format;
 mod images;
 mod package;

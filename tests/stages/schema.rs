@@ -29,8 +29,9 @@ const SHOWN_ELSEWHERE: &[(&str, &str)] = &[
     ("requires@arch", "the same"),
 ];
 
-/// What only packages of rpm have, so that zypper is asked: elements, and attributes or words of them.
+/// What only packages of rpm have, so that zypper is asked, or dnf about modules: elements, and attributes or words of them.
 const OF_RPM: &[(&str, &str)] = &[
+    ("collectionModule", ""),
     ("namedCollection", ""),
     ("product", ""),
     ("release-version", ""),
@@ -42,9 +43,10 @@ const OF_RPM: &[(&str, &str)] = &[
     ("repository", "rpm-md"),
 ];
 
-/// The same document for zypper.
-fn for_zypper(text: String) -> String {
-    let text = text.replace("<packagemanager>apt<", "<packagemanager>zypper<");
+/// The same document for a manager of rpm's packages.
+fn for_rpm(text: String, row: &Element) -> String {
+    let manager = if row.name == "collectionModule" { "dnf4" } else { "zypper" };
+    let text = text.replace("<packagemanager>apt<", &format!("<packagemanager>{manager}<"));
     text.replace("<rpm-locale-filtering>", "<locale>de_DE</locale><rpm-locale-filtering>")
 }
 
@@ -140,7 +142,7 @@ fn outcomes(row: &Element, given: &[(&str, &str)], inside: &str) -> Vec<Outcome>
                     && (word.is_empty() || given.iter().any(|(name, value)| name == word || value == word))
             });
             let text = image(root);
-            found.extend(outcome(&if is_of_rpm { for_zypper(text) } else { text }, kind));
+            found.extend(outcome(&if is_of_rpm { for_rpm(text, row) } else { text }, kind));
         }
     }
     found

@@ -61,6 +61,7 @@ pub fn plan(repositories: Vec<Repository>, packages: &[&str]) -> Plan {
             manager: Manager::Apt,
             bootstrap_groups: Default::default(),
             image_groups: Default::default(),
+            modules: Vec::new(),
             rpm: Default::default(),
             bootstrap: Vec::new(),
             image: named(packages),

@@ -46,15 +46,14 @@ pub(super) const ELEMENTS: &[Element] = &[
         ],
     ),
     element("collectionModule", &["packages"])
-        .about("A module of a distribution")
+        .about("A module of a distribution, for dnf: which of several versions its packages have")
         .often()
         .with(&[
             attribute("name", Value::Name).about("Its name").mandatory(),
-            attribute("stream", Value::Name).about("Its stream"),
+            attribute("stream", Value::Name).about("Its stream; the default one"),
             attribute("enable", Value::Boolean).about("Whether it is enabled or disabled").mandatory(),
             attribute("arch", Value::Architectures).about("On these architectures only"),
-        ])
-        .refused("modules are not enabled yet"),
+        ]),
     element("product", &["packages"]).about("A product of a distribution, for zypper").often().with(&[
         attribute("name", Value::NotEmpty).about("Its name").mandatory(),
         attribute("arch", Value::Architectures).about("On these architectures only"),

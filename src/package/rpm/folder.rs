@@ -60,9 +60,14 @@ impl ManagerFolder {
         Ok(folder)
     }
 
+    /// The folders in which a program of the manager may write.
+    pub fn writable(&self) -> [&Path; 2] {
+        [&self.state, &self.scratch]
+    }
+
     /// A program of the manager, with the network and nothing of the host to write to.
     pub fn sandbox(&self) -> Sandbox {
-        let sandbox = Sandbox::new(&self.root).of_host(&[&self.state, &self.scratch]).network(Network::Host);
+        let sandbox = Sandbox::new(&self.root).of_host(&self.writable()).network(Network::Host);
         let temporary = self.scratch.join("tmp");
         sandbox
             .env("HOME", self.scratch.join("home"))

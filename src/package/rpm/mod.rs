@@ -5,6 +5,7 @@
 //! the cache ([`folder`]): no configuration, log, lock, cache or history of theirs is ever in the image or on the host.
 //! Never trusts a key that a repository brings along: only those that the description names.
 
+mod dnf;
 mod failure;
 mod folder;
 mod graph;
@@ -144,10 +145,7 @@ impl PackageManager for Rpm {
         let folder = ManagerFolder::open(self, &used, reporter)?;
         let chosen = match self.manager {
             Manager::Zypper => zypper::solve(self, &folder, &used, reporter)?,
-            Manager::Apt | Manager::Dnf4 => {
-                let what = format!("resolve packages with {}", self.manager.word());
-                return Err(Error::cannot(Exit::Bug, what).because("it is not driven"));
-            }
+            _ => dnf::solve(self, &folder, &used, reporter)?,
         };
         query::verify(&folder, &chosen, &used, reporter)?;
         let releases = used.iter().map(|repository| repomd::read(repository, &used, &folder, reporter));
@@ -165,7 +163,8 @@ impl PackageManager for Rpm {
         let mut packages = Vec::new();
         let mut of_bootstrap = BTreeSet::new();
         for (at, (one, header)) in std::iter::zip(chosen, &headers).enumerate() {
-            let package = package(one, header, &kept, requested.contains(&at))?;
+            let requested = requested.contains(&at) || one.asked_for;
+            let package = package(one, header, &kept, requested)?;
             if bootstrap.contains(&at) {
                 of_bootstrap.insert(package.sha256.clone());
             }
@@ -199,6 +198,9 @@ impl PackageManager for Rpm {
     fn settle(&self, _set: &PackageSet, tree: &Rooted, sandbox: &Sandbox, reporter: &Reporter) -> Result<()> {
         if self.update_stack == UpdateStack::Kept {
             image_sources::write(self, tree, sandbox, reporter)?;
+            if self.manager.is_dnf() {
+                dnf::write_modules(self, tree)?;
+            }
         }
         Ok(())
     }
@@ -239,7 +241,8 @@ impl PackageManager for Rpm {
     }
 
     fn fingerprint(&self) -> String {
-        Sha256::of(format!("{:?}", self.repositories)).to_string()
+        let modules: Vec<_> = self.request.modules.iter().map(|one| (one.spelled(), one.enabled)).collect();
+        Sha256::of(format!("{:?} {modules:?}", self.repositories)).to_string()
     }
 }
 
@@ -255,6 +258,8 @@ pub(super) struct Chosen {
     pub archive: PathBuf,
     /// Alias of its repository.
     pub repository: String,
+    /// Whether the manager says that it is in a group that the description names; what it names itself need not be.
+    pub asked_for: bool,
 }
 
 fn package(chosen: Chosen, header: &Header, kept: &Path, requested: bool) -> Result<Package> {

@@ -264,7 +264,8 @@ impl Zypper<'_> {
                 let header = query::header(&path)?;
                 let identity = header.identity();
                 if wanted.contains(&identity) {
-                    let chosen = Chosen { archive: path, repository: repository.source.alias.clone() };
+                    let chosen =
+                        Chosen { archive: path, repository: repository.source.alias.clone(), asked_for: false };
                     found.entry(identity).or_default().push(chosen);
                 }
             }

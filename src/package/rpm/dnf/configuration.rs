@@ -1,0 +1,139 @@
+//! What dnf is told: a configuration, repositories and a plugin of the build's own, in its scratch folder.
+//!
+//! In: the repositories with their keys. Out: files that nobody else can read, because they hold the passwords; options
+//! for every command. Never anything of the host's own configuration: each folder that dnf would look into is named.
+
+use super::{Dnf, Generation};
+use crate::error::{Error, Exit, Result};
+use crate::host::file;
+use crate::package::rpm::{Repository, customize};
+use crate::plan::{Address, Signed};
+
+const PLUGIN: &str = include_str!("report.py");
+
+/// Writes everything that dnf reads.
+pub(super) fn write(dnf: &Dnf<'_>) -> Result<()> {
+    let scratch = &dnf.folder.scratch;
+    for name in ["plugins", "vars", "repos.d"] {
+        file::create_folders(&scratch.join(name))?;
+    }
+    file::write(&scratch.join("plugins/ingot_report.py"), PLUGIN.as_bytes())?;
+    file::write(&scratch.join("dnf.conf"), main(dnf).as_bytes())?;
+    for repository in dnf.used {
+        let path = scratch.join(format!("repos.d/{}.repo", repository.id()));
+        file::write_private(&path, section(dnf, repository)?.as_bytes())?;
+        if let Some(script) = &repository.source.customize {
+            customize(script, &path, dnf.reporter)?;
+        }
+    }
+    Ok(())
+}
+
+/// What every command begins with.
+pub(super) fn options(dnf: &Dnf<'_>) -> Vec<String> {
+    let scratch = dnf.inside(&dnf.folder.scratch);
+    let cache = dnf.inside(&dnf.folder.cache);
+    let mut words = vec![
+        format!("--config={scratch}/dnf.conf"),
+        format!("--installroot={}", dnf.inside(&dnf.folder.root)),
+        // Folders that are named in the configuration are looked for in the install root first.
+        format!("--setopt=cachedir={cache}"),
+        format!("--setopt=reposdir={scratch}/repos.d"),
+        format!("--setopt=varsdir={scratch}/vars"),
+        format!("--setopt=logdir={scratch}/log"),
+        "--assumeyes".into(),
+    ];
+    match dnf.generation {
+        Generation::Four => {
+            words.push(format!("--setopt=persistdir={scratch}/state"));
+            words.push(format!("--setopt=arch={}", dnf.rpm.arch));
+            words.push("--setopt=ignorearch=1".into());
+        }
+        Generation::Five => {
+            words.push(format!("--setopt=system_cachedir={cache}"));
+            words.push(format!("--forcearch={}", dnf.rpm.arch));
+        }
+    }
+    if let Some(version) = &dnf.rpm.request.rpm.release_version {
+        words.push(format!("--releasever={version}"));
+    }
+    words
+}
+
+/// The section of dnf itself.
+fn main(dnf: &Dnf<'_>) -> String {
+    let scratch = dnf.inside(&dnf.folder.scratch);
+    let yes = |is: bool| if is { "1" } else { "0" };
+    let groups = if dnf.recommends() { "default,mandatory,conditional" } else { "mandatory" };
+    let mut lines = vec![
+        ("plugins", yes(dnf.generation == Generation::Four).to_string()),
+        ("pluginpath", format!("{scratch}/plugins")),
+        ("pluginconfpath", format!("{scratch}/plugins")),
+        ("install_weak_deps", yes(dnf.recommends()).to_string()),
+        ("group_package_types", groups.to_string()),
+        ("excludepkgs", excluded(dnf)),
+    ];
+    let fixed = [
+        ("keepcache", "1"),
+        // Asks each time: a repository may have changed since the last build.
+        ("metadata_expire", "0"),
+        ("skip_if_unavailable", "0"),
+        // KIWI's choice: the newest version that can be installed. What was passed over becomes a warning.
+        ("best", "0"),
+        ("strict", "1"),
+        ("obsoletes", "1"),
+        ("installonly_limit", "0"),
+        ("localpkg_gpgcheck", "1"),
+        ("max_parallel_downloads", "8"),
+        ("retries", "3"),
+        ("color", "never"),
+    ];
+    lines.extend(fixed.map(|(name, value)| (name, value.to_string())));
+    if dnf.generation == Generation::Four {
+        lines.push(("deltarpm", "0".into()));
+    }
+    let lines = lines.into_iter().filter(|(_, value)| !value.is_empty());
+    lines.fold("[main]\n".to_string(), |text, (name, value)| format!("{text}{name}={value}\n"))
+}
+
+/// `<ignore>`: dnf never sees these.
+fn excluded(dnf: &Dnf<'_>) -> String {
+    let names: Vec<&str> = dnf.rpm.request.ignore.iter().map(|named| named.name.as_str()).collect();
+    names.join(",")
+}
+
+fn section(dnf: &Dnf<'_>, repository: &Repository) -> Result<String> {
+    let source = &repository.source;
+    let url = repository.url();
+    if url.contains("$releasever") && dnf.rpm.request.rpm.release_version.is_none() {
+        return Err(Error::cannot(Exit::Description, format!("use the repository `{}`", source.alias))
+            .because("its address has $releasever, and the description does not say which release that is")
+            .at(source.place.clone())
+            .hint("add <release-version> to <preferences>"));
+    }
+    let address = match repository.address {
+        Address::Repository => "baseurl",
+        Address::Metalink => "metalink",
+        Address::MirrorList => "mirrorlist",
+    };
+    let checked = |signed: Signed| if signed == Signed::Required { 1 } else { 0 };
+    let mut text = format!(
+        "[{}]\nname={}\n{address}={url}\nenabled=1\nrepo_gpgcheck={}\ngpgcheck={}\n",
+        repository.id(),
+        source.alias,
+        checked(source.signed),
+        checked(repository.signed_packages),
+    );
+    let keys = dnf.folder.key_files(&source.alias, dnf.used);
+    let keys: Vec<String> = keys.iter().map(|key| format!("file://{}", dnf.inside(key))).collect();
+    if !keys.is_empty() {
+        text.push_str(&format!("gpgkey={}\n", keys.join(" ")));
+    }
+    if let Some(priority) = source.priority {
+        text.push_str(&format!("priority={priority}\n"));
+    }
+    if let Some((user, password)) = &source.credentials {
+        text.push_str(&format!("username={user}\npassword={password}\n"));
+    }
+    Ok(text)
+}

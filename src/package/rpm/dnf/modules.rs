@@ -1,0 +1,150 @@
+//! `<collectionModule>`: streams of modules that are enabled, and modules that are disabled.
+//!
+//! In: the description's modules. Out: dnf's own state in the folder's root, made by commands of dnf itself, which know
+//! a stream that does not exist; the same state, in the image's dnf's form, for an image that keeps it. Never guesses which
+//! stream is the default one.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Dnf, Generation, failure};
+use crate::error::{Error, Exit, Result};
+use crate::host::file;
+use crate::host::rooted::{RootPath, Rooted};
+use crate::package::rpm::Rpm;
+use crate::plan::{Manager, Named};
+
+/// Where dnf4 and microdnf keep a file for each module, and dnf5 one for all.
+const FILES_OF_FOUR: &str = "/etc/dnf/modules.d";
+const FILE_OF_FIVE: &str = "/usr/lib/sysimage/libdnf5/modules.toml";
+
+/// What dnf noted about a module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct State {
+    name: String,
+    /// Empty where it is disabled.
+    stream: String,
+    enabled: bool,
+}
+
+impl Dnf<'_> {
+    /// Enables and disables; nothing where the description has no modules.
+    pub(super) fn set_modules(&self) -> Result<()> {
+        for (verb, enabled) in [("enable", true), ("disable", false)] {
+            let chosen = self.rpm.request.modules.iter().filter(|module| module.enabled == enabled);
+            let arguments: Vec<(String, &Named)> = chosen.map(|module| (module.spelled(), &module.named)).collect();
+            if arguments.is_empty() {
+                continue;
+            }
+            let mut words = vec!["module".to_string(), verb.to_string(), "--".to_string()];
+            words.extend(arguments.iter().map(|(argument, _)| argument.clone()));
+            let ended = self.run(&words)?;
+            if !ended.status.success() {
+                return Err(failure::of(self, &format!("{verb} the modules"), &ended, &arguments));
+            }
+        }
+        let json = serde_json::to_vec(&self.states()?)
+            .map_err(|error| Error::cannot(Exit::Bug, "note the modules").because(error))?;
+        file::write(&noted(self.rpm), &json)
+    }
+
+    fn states(&self) -> Result<Vec<State>> {
+        let root = &self.folder.root;
+        let mut text = String::new();
+        match self.generation {
+            Generation::Five => {
+                let path = root.join(FILE_OF_FIVE.trim_start_matches('/'));
+                if file::is_file(&path) {
+                    text = file::read_text(&path)?;
+                }
+            }
+            Generation::Four => {
+                let folder = root.join(FILES_OF_FOUR.trim_start_matches('/'));
+                if file::is_folder(&folder) {
+                    for name in file::names(&folder)? {
+                        text.push_str(&file::read_text(&folder.join(name))?);
+                        text.push('\n');
+                    }
+                }
+            }
+        }
+        let mut states = parse(&text);
+        states.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(states)
+    }
+}
+
+/// Tells the image's own dnf, so that an update stays within the stream. Nothing where the description has no modules.
+pub(in crate::package::rpm) fn write(rpm: &Rpm, tree: &Rooted) -> Result<()> {
+    if rpm.request.modules.is_empty() {
+        return Ok(());
+    }
+    let states: Vec<State> = serde_json::from_slice(&file::read(&noted(rpm))?)
+        .map_err(|error| Error::cannot(Exit::Bug, "read which modules were noted").because(error))?;
+    if rpm.manager == Manager::Dnf5 {
+        return tree.write(&FILE_OF_FIVE.into(), of_five(&states), 0o644);
+    }
+    for state in &states {
+        let path = RootPath::from(FILES_OF_FOUR).join(format!("{}.module", state.name));
+        tree.write(&path, of_four(state), 0o644)?;
+    }
+    Ok(())
+}
+
+fn noted(rpm: &Rpm) -> std::path::PathBuf {
+    rpm.scratch.join("rpm").join("modules.json")
+}
+
+/// Sections of an INI file (dnf4) or a TOML file (dnf5): `[NAME]`, `[modules.NAME]`.
+fn parse(text: &str) -> Vec<State> {
+    let mut states: Vec<State> = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if let Some(section) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            let name = section.strip_prefix("modules.").unwrap_or(section).trim_matches('"');
+            states.push(State { name: name.to_string(), stream: String::new(), enabled: false });
+        } else if let (Some((key, value)), Some(state)) = (line.split_once('='), states.last_mut()) {
+            let value = value.trim().trim_matches('"');
+            match key.trim() {
+                "stream" | "enabled_stream" => state.stream = value.to_string(),
+                "state" => state.enabled = value.eq_ignore_ascii_case("enabled"),
+                _ => {}
+            }
+        }
+    }
+    // The table around the modules of dnf5.
+    states.retain(|state| state.name != "modules");
+    states
+}
+
+fn of_four(state: &State) -> String {
+    let word = if state.enabled { "enabled" } else { "disabled" };
+    let State { name, stream, .. } = state;
+    format!("[{name}]\nname={name}\nstream={stream}\nprofiles=\nstate={word}\n")
+}
+
+fn of_five(states: &[State]) -> String {
+    let mut text = "version = \"1.0\"\n\n[modules]\n".to_string();
+    for State { name, stream, enabled } in states {
+        let word = if *enabled { "Enabled" } else { "Disabled" };
+        text.push_str(&format!(
+            "[modules.\"{name}\"]\nenabled_stream = \"{stream}\"\ninstalled_profiles = []\nstate = \"{word}\"\n\n"
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_the_state_of_modules_say_the_same() {
+        let states = [
+            State { name: "a.b".into(), stream: "2".into(), enabled: true },
+            State { name: "c".into(), stream: String::new(), enabled: false },
+        ];
+        assert_eq!(parse(&of_five(&states)), states);
+        assert_eq!(parse(&states.iter().map(of_four).collect::<String>()), states);
+        let written = "version = \"1.0\"\n[modules]\n[modules.c]\nenabled_stream = \"\"\nstate = \"Disabled\"\n";
+        assert_eq!(parse(written), states[1..]);
+    }
+}
