@@ -1,10 +1,10 @@
 //! A bundle: what of a result is worth shipping, under names that hold an identifier, compressed, with checksums.
 //!
-//! In: a [`KiwiResult`]. Out: regular files, flat, in the bundle's folder. Doing it twice changes nothing. Never touches
-//! the result itself.
+//! In: a [`KiwiResult`]. Out: regular files, flat, in the bundle's folder; where a text among them names another one (a
+//! `.vmx` its `.vmdk`), it names it as it is called now. Doing it twice changes nothing. Never touches the result itself.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -57,11 +57,20 @@ pub fn write(target: &Path, folder: &Path, order: &BundleOrder, reporter: &Repor
     let stem = order.stem(naming)?;
     file::create_folders(folder)?;
     let mut written = Vec::new();
-    for listed in result.files.values().filter(|listed| listed.use_for_bundle) {
-        let name = listed.filename.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let listed = result.files.values().filter(|listed| listed.use_for_bundle);
+    let renamed: Vec<_> = listed
+        .map(|listed| {
+            let name = listed.filename.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let shipped = format!("{stem}.{}", extension(&name, naming));
+            (name, shipped, listed)
+        })
+        .collect();
+    let names: Vec<(&str, &str)> = renamed.iter().map(|(name, shipped, _)| (name.as_str(), shipped.as_str())).collect();
+    for (name, shipped, listed) in &renamed {
         // The folder may have been moved since.
-        let source = target.join(&name);
-        let mut shipped = format!("{stem}.{}", extension(&name, naming));
+        let source = target.join(name);
+        let mut shipped = shipped.clone();
+        let text = rewritten(&source, &names)?;
         let packed = listed.compress && order.compression == Compression::Xz;
         if packed {
             shipped.push_str(".xz");
@@ -69,7 +78,15 @@ pub fn write(target: &Path, folder: &Path, order: &BundleOrder, reporter: &Repor
         let step = reporter.step("bundle");
         let path = folder.join(&shipped);
         let hidden = folder.join(format!(".{shipped}"));
-        let sha256 = if packed { pack(&source, &hidden)? } else { copy(&source, &hidden, &step)? };
+        let sha256 = match (text, packed) {
+            (Some(text), true) => pack(&mut text.as_bytes(), &hidden)?,
+            (Some(text), false) => {
+                file::write(&hidden, text.as_bytes())?;
+                hex(&Sha256::digest(text.as_bytes()))
+            }
+            (None, true) => pack(&mut file::open(&source)?, &hidden)?,
+            (None, false) => copy(&source, &hidden, &step)?,
+        };
         file::rename(&hidden, &path)?;
         step.finish(&shipped);
         written.push(path);
@@ -101,17 +118,49 @@ fn zsync(folder: &Path, name: &str, source: &str, reporter: &Reporter) -> Result
     Ok(path)
 }
 
+/// Texts are no longer than that.
+const LONGEST_TEXT: u64 = 64 << 20;
+
+/// A text that names files of the bundle, with their new names; `None` for what is no text, and what names none.
+fn rewritten(source: &Path, names: &[(&str, &str)]) -> Result<Option<String>> {
+    if file::metadata(source).is_none_or(|metadata| metadata.len() > LONGEST_TEXT) {
+        return Ok(None);
+    }
+    let mut beginning = Vec::new();
+    let mut opened = file::open(source)?;
+    let what = || format!("read {}", source.display());
+    Read::by_ref(&mut opened).take(4096).read_to_end(&mut beginning).or_cannot(what)?;
+    if beginning.contains(&0) {
+        return Ok(None);
+    }
+    opened.read_to_end(&mut beginning).or_cannot(what)?;
+    let Ok(text) = String::from_utf8(beginning) else { return Ok(None) };
+    let (mut done, mut left) = (String::new(), text.as_str());
+    loop {
+        // At the same place the longest name is meant.
+        let found = names.iter().filter_map(|(old, new)| Some((left.find(old)?, *old, *new)));
+        let Some((at, old, new)) = found.min_by_key(|(at, old, _)| (*at, std::cmp::Reverse(old.len()))) else { break };
+        done.push_str(&left[..at]);
+        done.push_str(new);
+        left = &left[at + old.len()..];
+    }
+    if done.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(done + left))
+}
+
 fn copy(source: &Path, to: &Path, step: &crate::report::Step) -> Result<String> {
     let (from, copy) = (file::open(source)?, file::create(to)?);
     let (sha256, _) = hash::file(&from, Some(&copy), step)?;
     Ok(sha256)
 }
 
-fn pack(source: &Path, to: &Path) -> Result<String> {
+fn pack(source: &mut dyn Read, to: &Path) -> Result<String> {
     let what = || format!("write {}", to.display());
     let out = Digesting { file: BufWriter::new(file::create(to)?), hash: Sha256::new() };
     let mut encoder = xz::encoder(out)?;
-    io::copy(&mut file::open(source)?, &mut encoder).or_cannot(what)?;
+    io::copy(source, &mut encoder).or_cannot(what)?;
     let mut out = encoder.finish().or_cannot(what)?;
     out.flush().or_cannot(what)?;
     Ok(hex(&out.hash.finalize()))
@@ -212,6 +261,31 @@ mod tests {
         for bad in ["", "%x", "a%", "../%N", ".%N"] {
             assert_eq!(expand(bad, &naming(), "1").unwrap_err().exit(), Exit::Usage, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_text_names_the_other_files_as_they_are_called_now() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (target, bundle) = (scratch.path().join("t"), scratch.path().join("b"));
+        fs::create_dir(&target).unwrap();
+        let stem = "tiny.x86_64-1.2.3";
+        let vmx = format!("scsi0:0.fileName = \"{stem}.vmdk\"\n# {stem}.vmdk.lock, {stem}.raw\n");
+        fs::write(target.join(format!("{stem}.vmx")), &vmx).unwrap();
+        fs::write(target.join(format!("{stem}.vmdk")), format!("KDMV\0{stem}.vmdk")).unwrap();
+        fs::write(target.join(format!("{stem}.packages")), "p|None\n").unwrap();
+        let artifacts = [(format!("{stem}.vmdk"), "vmdk".to_string()), (format!("{stem}.vmx"), "vmx".to_string())];
+        KiwiResult::new(&target, artifacts, [format!("{stem}.packages")], naming()).write(&target).unwrap();
+        let order = BundleOrder { id: "7".into(), pattern: None, compression: Compression::Off, zsync_source: None };
+        write(&target, &bundle, &order, &Reporter::silent()).unwrap();
+        let read = |end: &str| fs::read_to_string(bundle.join(format!("{stem}-7.{end}"))).unwrap();
+        let wanted = format!("scsi0:0.fileName = \"{stem}-7.vmdk\"\n# {stem}-7.vmdk.lock, {stem}.raw\n");
+        assert_eq!(read("vmx"), wanted);
+        assert_eq!(read("vmdk"), format!("KDMV\0{stem}.vmdk"), "a disk is no text");
+        assert_eq!(read("packages"), "p|None\n");
+        if let Ok(sum) = fs::read_to_string(bundle.join(format!("{stem}-7.vmx.sha256"))) {
+            assert!(sum.starts_with(&hex(&Sha256::digest(wanted.as_bytes()))), "{sum}");
+        }
+        assert_eq!(fs::read_to_string(target.join(format!("{stem}.vmx"))).unwrap(), vmx, "the result is touched");
     }
 
     #[test]

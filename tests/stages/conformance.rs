@@ -2,6 +2,8 @@
 //!
 //! KIWI comes from PyPI into a venv in the test's scratch folder and answers through `conformance/oracle.py`.
 
+mod check;
+mod options;
 mod resolved;
 mod schema;
 

@@ -278,3 +278,26 @@ fn the_command_lists_everything_and_tells_about_one() {
         }
     }
 }
+
+#[test]
+fn everything_that_is_refused_is_in_the_guide_with_what_to_do_instead() {
+    let guide = fs::read_to_string("docs/switching.md").unwrap();
+    let section = guide.split("## Refused, by name").nth(1).unwrap().split("\n## ").next().unwrap();
+    let is_refused = |status| matches!(status, Status::Refused(_));
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    // A volume of a container is honoured, one of a disk belongs to <systemdisk>.
+    for row in schema::elements().filter(|row| row.name != "volume") {
+        if is_refused(schema::status_of(row)) {
+            // Its children and attributes are refused with it.
+            let above =
+                row.within.iter().any(|name| schema::find(name).is_some_and(|row| is_refused(schema::status_of(row))));
+            names.extend((!above).then_some(row.name));
+            continue;
+        }
+        let refused = row.attributes.iter().filter(|attribute| is_refused(schema::status_of_attribute(row, attribute)));
+        names.extend(refused.map(|attribute| attribute.name));
+    }
+    names.extend(schema::IMAGE_TYPES.iter().filter(|(_, status)| is_refused(*status)).map(|(name, _)| *name));
+    let missing: Vec<&str> = names.into_iter().filter(|name| !section.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "docs/switching.md does not say why and what instead: {missing:?}");
+}

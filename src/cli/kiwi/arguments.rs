@@ -341,7 +341,7 @@ pub struct ResizeArguments {
     /// The new size in bytes, or with m or g
     #[arg(long, value_name = "SIZE")]
     pub size: String,
-    /// Belongs to builds whose tree lies elsewhere
+    /// Ignored: a disk is resized without its tree
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
 }

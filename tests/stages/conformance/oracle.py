@@ -11,6 +11,8 @@ import contextlib
 import json
 import logging
 import os
+import re
+import subprocess
 import sys
 
 from lxml import etree, isoschematron
@@ -100,8 +102,32 @@ def resolve(wanted):
             yield {"error": f"{type(error).__name__}: {error}"}
 
 
+def command_line(_wanted):
+    """What `kiwi-ng COMMAND --help` lists: every command, its options, and whether each takes a value."""
+    # Wide enough that nothing is cut off.
+    environment = dict(os.environ, COLUMNS="500", TERM="dumb", NO_COLOR="1")
+    waiting = [[]]
+    while waiting:
+        path = waiting.pop(0)
+        asked = subprocess.run([sys.executable, "-c", "from kiwi.kiwi import main; main()", *path, "--help"], env=environment, capture_output=True, text=True, check=True)
+        options = {}
+        in_commands = False
+        for line in asked.stdout.splitlines():
+            in_commands = "Commands" in line if "\u2500\u2500" in line else in_commands
+            text = line.strip("\u2502 ").removeprefix("*").strip()
+            option = re.match(r"(--[a-zA-Z0-9][\w-]*)\s+(?:-\w\s+)?<(\w+)", text)
+            command = re.match("\u2502 ([a-z]+) ", line)
+            if option:
+                options[option[1]] = option[2] != "bool"
+            elif text.startswith("--"):
+                raise ValueError(f"what is {text}?")
+            elif in_commands and command and command[1] != "kiwi":  # a command line of KIWI inside of one
+                waiting.append(path + [command[1]])
+        yield {"command": path, "options": options}
+
+
 def main():
-    answers = {"validate": validate, "languages": languages, "resolve": resolve}[sys.argv[1]]
+    answers = {"validate": validate, "languages": languages, "resolve": resolve, "options": command_line}[sys.argv[1]]
     wanted = json.load(sys.stdin)
     # KIWI and what it starts may print; the answer is alone on stdout.
     out = os.fdopen(os.dup(1), "w")
