@@ -4,9 +4,10 @@
 //! depend on the number of threads. Never holds more than a few pieces per core.
 
 use std::collections::VecDeque;
+use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
 use crate::error::{Error, Exit, Result};
 
@@ -56,9 +57,82 @@ impl<P: Send + 'static, D: Send + 'static> InOrder<P, D> {
     }
 }
 
+/// Reads `source` on a thread of its own, a little ahead of `work`, which gets the same bytes: decompressing and looking at
+/// what comes out go on at the same time.
+pub fn ahead<T>(source: impl Read + Send, work: impl FnOnce(&mut dyn Read) -> T) -> T {
+    const PIECE: usize = 256 << 10;
+    const PIECES: usize = 4;
+    let (sender, receiver) = sync_channel(PIECES);
+    std::thread::scope(|scope| {
+        scope.spawn(move || send_all(source, PIECE, &sender));
+        // Dropping it ends the thread, where not everything was read.
+        let mut pieces = Ahead { receiver, piece: Vec::new(), next: 0 };
+        work(&mut pieces)
+    })
+}
+
+fn send_all(mut source: impl Read, size: usize, sender: &SyncSender<io::Result<Vec<u8>>>) {
+    loop {
+        let mut piece = Vec::with_capacity(size);
+        let read = source.by_ref().take(size as u64).read_to_end(&mut piece);
+        // What was read before an error comes before it.
+        let at_end = read.as_ref().map_or(true, |read| *read < size);
+        let sent = (piece.is_empty() || sender.send(Ok(piece)).is_ok())
+            && read.map_or_else(|error| sender.send(Err(error)).is_ok(), |_| true);
+        if at_end || !sent {
+            return;
+        }
+    }
+}
+
+/// What [`ahead`] hands over.
+struct Ahead {
+    receiver: Receiver<io::Result<Vec<u8>>>,
+    piece: Vec<u8>,
+    next: usize,
+}
+
+impl Read for Ahead {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.next == self.piece.len() {
+            match self.receiver.recv() {
+                Ok(piece) => (self.piece, self.next) = (piece?, 0),
+                // The thread is done.
+                Err(_) => return Ok(0),
+            }
+        }
+        let length = buffer.len().min(self.piece.len() - self.next);
+        buffer[..length].copy_from_slice(&self.piece[self.next..self.next + length]);
+        self.next += length;
+        Ok(length)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_read_ahead_is_the_same_up_to_an_error_and_need_not_be_read() {
+        let bytes: Vec<u8> = (0..3_000_000_u32).map(|at| (at % 251) as u8).collect();
+        let mut back = Vec::new();
+        ahead(bytes.as_slice(), |source| source.read_to_end(&mut back)).unwrap();
+        assert!(back == bytes);
+        let mut ten = [0; 10];
+        ahead(bytes.as_slice(), |source| source.read_exact(&mut ten)).unwrap();
+        assert_eq!(ten, bytes[..10]);
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("broken"))
+            }
+        }
+        back.clear();
+        let error = ahead(bytes.as_slice().chain(Broken), |source| source.read_to_end(&mut back)).unwrap_err();
+        assert_eq!(error.to_string(), "broken");
+        assert!(back == bytes);
+        assert_eq!(ahead(io::empty(), |source| source.read_to_end(&mut back)).unwrap(), 0);
+    }
 
     #[test]
     fn results_come_in_order_on_pools_of_any_size() {

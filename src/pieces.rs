@@ -77,6 +77,11 @@ impl Pieces {
         Pieces::new(Search(Some(Arc::new(Earlier { file: Some(file), places, damaged: AtomicBool::new(false) }))))
     }
 
+    /// What was compressed already, without an artifact around it.
+    pub fn of_search(search: Search) -> Pieces {
+        Pieces::new(search)
+    }
+
     fn new(search: Search) -> Pieces {
         Pieces { search, index: Vec::new(), reused: 0, made: 0 }
     }

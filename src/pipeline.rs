@@ -5,6 +5,7 @@
 //!
 //! [`cast`] goes all the way; [`prepare`] stops at a tree and [`create`] goes on from there, through the same stages.
 
+mod foresight;
 pub mod initrds;
 mod pieces;
 pub mod prepared;
@@ -21,7 +22,7 @@ use crate::error::{Error, Exit, Result};
 use crate::format::Identity;
 use crate::host::sandbox::{Network, Sandbox};
 use crate::package::{self, Beneath, Mirrors, PackageManager, PackageSet, Phase, Unpacker, installed};
-use crate::plan::{Epoch, FormatChoice, LayerCompression, NetworkForScripts, Output, Plan, ScriptPhase};
+use crate::plan::{Epoch, FormatChoice, NetworkForScripts, Output, Plan, ScriptPhase};
 use crate::preflight::Own;
 use crate::release::manifest::{
     DescriptionDigest, Manifest, PackageRecord, Parts, PinnedImage, PreflightRecord, ScrubRecord,
@@ -31,8 +32,9 @@ use crate::report::Reporter;
 use crate::root::{self, RootPath, RootTree, Workspace, WorkspaceKind};
 use crate::scrub::{self, Asked, BuildHost, DescribedPaths, ScrubbedTree, Standard};
 use crate::{audit, container, disk, format, host};
+use foresight::Foreseen;
 use initrds::KeptInitrds;
-use pieces::with_pieces;
+use pieces::{of_container, with_pieces};
 pub use prepared::Prepared;
 use stages::{Explain, Memory, Point, Reuse, Stages};
 
@@ -89,7 +91,7 @@ pub fn cast(plans: &[Plan], order: &Order, reporter: &Reporter) -> Result<()> {
         if unchanged::is_there(plans, order, &supplies, reporter)? {
             return Ok(());
         }
-        let memory = install(plan, order, workspace, &supplies, reporter)?;
+        let memory = install(plan, plans, order, workspace, &supplies, reporter)?;
         let branches = others.iter().map(|_| branch(workspace, reporter)).collect::<Result<Vec<Workspace>>>()?;
         // Each output has a tree of its own from here on, and is the same as if it were built alone.
         let made = std::thread::scope(|scope| {
@@ -123,13 +125,13 @@ fn branch(workspace: &Workspace, reporter: &Reporter) -> Result<Workspace> {
 pub fn prepare(plan: &Plan, order: &Order, root: &Path, reporter: &Reporter) -> Result<Prepared> {
     in_workspace(order, reporter, |workspace| {
         let supplies = Supplies::resolve(plan, order, workspace, reporter)?;
-        let memory = install(plan, order, workspace, &supplies, reporter)?;
+        let memory = install(plan, std::slice::from_ref(plan), order, workspace, &supplies, reporter)?;
         let tree = workspace.tree()?;
         let grown = configure(plan, &supplies, &tree, memory, reporter)?;
         host::namespace::kill_everything_else()?;
         drop(tree);
         workspace.keep(root, reporter)?;
-        let Grown { described, builds_began } = grown;
+        let Grown { described, builds_began, .. } = grown;
         let base = supplies.base.as_ref().map(Base::digest).unwrap_or_default();
         Ok(Prepared { packages: supplies.packages, epoch: supplies.epoch, described, builds_began, base })
     })
@@ -148,7 +150,7 @@ pub fn create(plan: &Plan, order: &Order, root: &Path, prepared: Prepared, repor
                 .because(format!("the container below is no longer the one that it was prepared on, {prepared_on}")));
         }
         let supplies = Supplies { manager, packages, epoch, base };
-        let grown = Grown { described, builds_began };
+        let grown = Grown { described, builds_began, foreseen: None };
         let made = finish(plan, order, workspace, &supplies, workspace.tree()?, grown, reporter)?;
         release(plan, order, &supplies, vec![made], reporter)
     })
@@ -224,11 +226,14 @@ struct Grown {
     described: DescribedPaths,
     /// When the builds began that wrote to it.
     builds_began: Vec<i64>,
+    /// What of its layer is compressed already.
+    foreseen: Option<Foreseen>,
 }
 
-/// Packages, in an empty workspace or on top of what an earlier build left in the cache.
+/// Packages, in an empty workspace or on top of what an earlier build left in the cache. All `plans` have those of `plan`.
 fn install(
     plan: &Plan,
+    plans: &[Plan],
     order: &Order,
     workspace: &mut Workspace,
     supplies: &Supplies,
@@ -254,7 +259,8 @@ fn install(
         stages.keep(Point::Bootstrapped, &memory, workspace)?;
     }
     if reached < Point::Installed {
-        manager.install(packages, Phase::Image, &tree, &sandbox, reporter)?;
+        let install = || manager.install(packages, Phase::Image, &tree, &sandbox, reporter);
+        memory.foreseen = foresight::meanwhile(plans, order, &tree, *epoch, install)?;
         stages.keep(Point::Installed, &memory, workspace)?;
     }
     manager.settle(packages, &tree, &sandbox, reporter)?;
@@ -272,7 +278,8 @@ fn configure(plan: &Plan, supplies: &Supplies, tree: &RootTree, memory: Memory, 
     root::run_script(ScriptPhase::Config, plan, tree, &scripts, reporter)?;
     manager.uninstall(&plan.packages.uninstall, packages, tree, &sandbox, reporter)?;
     manager.delete(tree, &sandbox, reporter)?;
-    Ok(Grown { described: described.into_iter().collect(), builds_began: memory.builds_began })
+    let Memory { builds_began, foreseen, .. } = memory;
+    Ok(Grown { described: described.into_iter().collect(), builds_began, foreseen })
 }
 
 /// An output, and what the manifest says of it.
@@ -311,14 +318,14 @@ fn finish(
     let initrds = KeptInitrds::of(plan, order, workspace, &tree, reporter)?;
     let keeper: &disk::boot::initrd::Keeper<'_> = &|wanted, make| initrds.get(wanted, make);
     let asked_for = complete(plan, manager.as_ref(), packages, &tree, *epoch, keeper, reporter)?;
-    let Grown { mut described, builds_began } = grown;
+    let Grown { mut described, builds_began, foreseen } = grown;
     described.extend(asked_for);
     let asked = Asked { paths: described, passwords: root::passwords(plan), update_stack: plan.update_stack };
     let workspace = Some(workspace.folder().to_path_buf());
     let build_host = BuildHost { workspace, builds_began, ..order.build_host.clone() };
     let scrubbed = scrub::scrub(&plan.scrub, tree, &asked, &build_host, *epoch, reporter)?;
     let standard = Standard::Build { plan: &plan.scrub, asked: &asked, host: &build_host };
-    let (artifacts, inherited) = pack(plan, &scrubbed, base.as_ref(), standard, order, reporter)?;
+    let (artifacts, inherited) = pack(plan, &scrubbed, base.as_ref(), foreseen, standard, order, reporter)?;
     let preflight = target::check(plan, &artifacts, Own { standard, inherited: &inherited }, order, reporter)?;
     report(order, &plan.image.stem(), scrubbed.tree())?;
     let scrub = ScrubRecord { plan: plan.scrub.clone(), actions: scrubbed.actions().to_vec() };
@@ -404,6 +411,7 @@ fn pack(
     plan: &Plan,
     tree: &ScrubbedTree,
     base: Option<&Base>,
+    foreseen: Option<Foreseen>,
     standard: Standard<'_>,
     order: &Order,
     reporter: &Reporter,
@@ -432,7 +440,7 @@ fn pack(
                 let step = reporter.step("format");
                 let options = choice.options.iter().map(|(key, value)| format!(" {key}={value}"));
                 let what = format!("{}{}", choice.name, options.collect::<String>());
-                let artifact = with_pieces(&what, plan, order, reporter, |pieces| {
+                let artifact = with_pieces(&what, plan, order, reporter, None, |pieces| {
                     format::write(choice, &raw, &identity, folder, &stem, pieces, &step)
                 })?;
                 host::file::begin_to_sync(&folder.join(&artifact.name));
@@ -452,13 +460,10 @@ fn pack(
             let step = reporter.step("container");
             let image = container::Order { tree, plan: container, image: &plan.image, base };
             let mut inherited = Vec::new();
-            // Pieces of one kind of compression are of no use to another one.
-            let what = match container.compression {
-                LayerCompression::Gzip => "container",
-                LayerCompression::Zstd => "container, zstd",
-                LayerCompression::None => "container, not compressed",
-            };
-            let artifact = with_pieces(what, plan, order, reporter, |pieces| {
+            let foreseen = foreseen.filter(|foreseen| foreseen.how == container.compression);
+            let foreseen = foreseen.map(|foreseen| foreseen.search);
+            let what = of_container(container.compression);
+            let artifact = with_pieces(what, plan, order, reporter, foreseen, |pieces| {
                 let written = container::write(&image, folder, &stem, pieces, &step)?;
                 inherited = written.inherited;
                 Ok(written.artifact)

@@ -31,7 +31,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["bytes", "error", "parallel", "pieces", "report", "host", "plan", "package", "root", "scrub", "release"],
     ),
     ("format", &["bytes", "error", "parallel", "pieces", "report", "host", "plan", "disk", "release"]),
-    ("audit", &["bytes", "error", "report", "host", "plan", "root", "scrub", "disk", "container", "format"]),
+    (
+        "audit",
+        &["bytes", "error", "parallel", "report", "host", "plan", "root", "scrub", "disk", "container", "format"],
+    ),
     (
         "preflight",
         &["bytes", "error", "pieces", "report", "host", "plan", "root", "scrub", "release", "disk", "format", "audit"],

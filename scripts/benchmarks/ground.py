@@ -41,10 +41,11 @@ def timed(command):
 
     def watch():
         while not stop.wait(0.05):
-            for status in pathlib.Path("/proc").glob("[0-9]*/status"):
+            for process in filter(str.isdigit, os.listdir("/proc")):
                 try:
-                    if os.readlink(status.parent / "exe") == str(INGOT):
-                        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+                    if os.readlink(f"/proc/{process}/exe") == str(INGOT):
+                        status = pathlib.Path(f"/proc/{process}/status").read_text()
+                        line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
                         peak[0] = max(peak[0], int(line.split()[1]) // 1024)
                 except (OSError, StopIteration):
                     pass

@@ -10,6 +10,7 @@ use crate::bytes::Bytes;
 use crate::error::Result;
 use crate::host::rooted::Kind;
 use crate::host::untar::{Compression, Member, Members, What, decompressed};
+use crate::parallel::ahead;
 use crate::root::RootPath;
 use crate::root::tree::Entry;
 use crate::scrub::Auditor;
@@ -38,13 +39,13 @@ pub fn kind(archive: impl Read) -> Result<Option<ArtifactKind>> {
 }
 
 /// Looks at a root filesystem.
-pub fn see_root(archive: impl Read, auditor: &mut Auditor) -> Result<()> {
-    see_members(archive, auditor, |_| true)
+pub fn see_root(archive: impl Read + Send, auditor: &mut Auditor) -> Result<()> {
+    ahead(archive, |archive| see_members(archive, auditor, |_| true))
 }
 
 /// Looks at one layer; whiteouts (`.wh.NAME`) only say what a layer hides.
-fn see_layer(archive: impl Read, auditor: &mut Auditor) -> Result<()> {
-    see_members(archive, auditor, |path| !path.name().starts_with(b".wh."))
+fn see_layer(archive: impl Read + Send, auditor: &mut Auditor) -> Result<()> {
+    ahead(archive, |archive| see_members(archive, auditor, |path| !path.name().starts_with(b".wh.")))
 }
 
 fn see_members(archive: impl Read, auditor: &mut Auditor, counts: fn(&RootPath) -> bool) -> Result<()> {

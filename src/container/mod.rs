@@ -11,6 +11,7 @@ mod config;
 mod difference;
 mod docker;
 mod fetch;
+mod foresee;
 mod header;
 pub mod index;
 mod layers;
@@ -32,6 +33,7 @@ use crate::report::Step;
 use crate::scrub::ScrubbedTree;
 
 pub use base::{Base, BaseRecord};
+pub use foresee::foresee;
 pub use unpack::{Form, Unpacked, unpack};
 
 /// What an image is made of.

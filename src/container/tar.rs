@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use super::header::{BLOCK, Header, Type};
 use crate::error::{Error, Exit, OrCannot, Result, Warning};
 use crate::host::rooted::{Entry, Kind, RootPath, Rooted};
-use crate::report::Step;
+use crate::report::{Reporter, Step};
 use crate::scrub::ScrubbedTree;
 
 /// Folders whose content belongs to a running system and never into an archive.
@@ -40,14 +40,28 @@ impl Piece {
 
 /// Every entry of the tree that belongs into an archive.
 pub fn pieces(tree: &ScrubbedTree) -> Result<Vec<Piece>> {
-    let entries = tree.tree().walk(&RootPath::root())?.into_iter();
+    pieces_of(tree.tree())
+}
+
+fn pieces_of(tree: &Rooted) -> Result<Vec<Piece>> {
+    let entries = tree.walk(&RootPath::root())?.into_iter();
     Ok(entries.filter(|entry| belongs(&entry.path)).map(Piece::Whole).collect())
+}
+
+/// Writes a tree that still changes, as far as it can be read: what comes out resembles what [`write`] will write, and
+/// nothing else is true of it.
+pub fn sketch(tree: &Rooted, epoch: i64, out: &mut dyn Write) -> Result<()> {
+    stream(tree, epoch, &pieces_of(tree)?, out, &Reporter::silent().step("container"))
 }
 
 /// Writes the pieces and the end of the archive to `out`. Names have no leading `./`; the tree's root is the member
 /// `./`. Sockets are left out with a warning.
 pub fn write(tree: &ScrubbedTree, pieces: &[Piece], out: &mut dyn Write, step: &Step) -> Result<()> {
-    let mut writer = TarWriter { tree: tree.tree(), epoch: tree.epoch(), out, links: HashMap::new(), step };
+    stream(tree.tree(), tree.epoch(), pieces, out, step)
+}
+
+fn stream(tree: &Rooted, epoch: i64, pieces: &[Piece], out: &mut dyn Write, step: &Step) -> Result<()> {
+    let mut writer = TarWriter { tree, epoch, out, links: HashMap::new(), step };
     let mut buffer = vec![0; 256 << 10];
     for piece in pieces {
         match piece {

@@ -4,7 +4,7 @@
 //! Every path is resolved with `openat2(RESOLVE_IN_ROOT)`: absolute symlinks and `..` stay inside, as in a chroot
 //! (openat2(2)). Never follows a symlink in the last component unless a function says so.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -244,7 +244,10 @@ impl Rooted {
     /// The entry, not following a symlink in the last component; `None` if there is none.
     pub fn entry(&self, path: &RootPath) -> Result<Option<Entry>> {
         match self.resolve(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()) {
-            Ok(file) => entry_of(&file, path.clone()).map(Some).or_cannot(|| format!("read {path}")),
+            Ok(file) => rustix::fs::fstat(&file)
+                .and_then(|stat| entry_of(&stat, path.clone(), || rustix::fs::readlinkat(&file, "", Vec::new())))
+                .map(Some)
+                .or_cannot(|| format!("read {path}")),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(error) => Err(error).or_cannot(|| format!("look up {path}")),
         }
@@ -441,8 +444,16 @@ impl Rooted {
         let read = || {
             let file = self.resolve(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())?;
             let link = magic_link(&file);
-            let mut names = vec![0; 64 << 10];
-            let length = match rustix::fs::listxattr(&link, &mut names) {
+            let (mut few, mut many) = ([0; 512], Vec::new());
+            let mut names = few.as_mut_slice();
+            let mut listed = rustix::fs::listxattr(&link, &mut *names);
+            if listed == Err(Errno::RANGE) {
+                // listxattr(2): no list is longer.
+                many.resize(64 << 10, 0);
+                names = &mut many;
+                listed = rustix::fs::listxattr(&link, &mut *names);
+            }
+            let length = match listed {
                 Ok(length) => length,
                 Err(Errno::NOTSUP) => 0,
                 Err(error) => return Err(error),
@@ -491,13 +502,13 @@ impl Rooted {
 fn walk_into(folder: &OwnedFd, path: &RootPath, device: u64, found: &mut Vec<Entry>) -> rustix::io::Result<()> {
     for name in names_of(folder)? {
         let name_os = OsStr::from_bytes(&name);
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = match rustix::fs::openat(folder, name_os, flags, Mode::empty()) {
-            Ok(file) => file,
+        let stat = match rustix::fs::statat(folder, name_os, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
             Err(Errno::NOENT) => continue,
             Err(error) => return Err(error),
         };
-        let entry = entry_of(&file, path.join(&name))?;
+        let link = || rustix::fs::readlinkat(folder, name_os, Vec::new());
+        let entry = entry_of(&stat, path.join(&name), link)?;
         if entry.inode.0 != device {
             continue;
         }
@@ -513,12 +524,15 @@ fn walk_into(folder: &OwnedFd, path: &RootPath, device: u64, found: &mut Vec<Ent
     Ok(())
 }
 
-fn entry_of(file: &OwnedFd, path: RootPath) -> rustix::io::Result<Entry> {
-    let stat = rustix::fs::fstat(file)?;
+fn entry_of(
+    stat: &rustix::fs::Stat,
+    path: RootPath,
+    link: impl FnOnce() -> rustix::io::Result<CString>,
+) -> rustix::io::Result<Entry> {
     let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => Kind::Folder,
-        FileType::Symlink => Kind::Symlink(rustix::fs::readlinkat(file, "", Vec::new())?.into_bytes()),
+        FileType::Symlink => Kind::Symlink(link()?.into_bytes()),
         FileType::CharacterDevice => Kind::CharDevice { major, minor },
         FileType::BlockDevice => Kind::BlockDevice { major, minor },
         FileType::Fifo => Kind::Fifo,

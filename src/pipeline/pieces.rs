@@ -12,8 +12,8 @@ use crate::bytes::Bytes;
 use crate::cache::stages::{Kept, Key, StageStore};
 use crate::error::Result;
 use crate::host::file;
-use crate::pieces::Pieces;
-use crate::plan::Plan;
+use crate::pieces::{Pieces, Search};
+use crate::plan::{LayerCompression, Plan};
 use crate::release::Artifact;
 use crate::report::Reporter;
 
@@ -27,24 +27,36 @@ pub(super) fn with_pieces(
     plan: &Plan,
     order: &Order,
     reporter: &Reporter,
+    foreseen: Option<Search>,
     write: impl FnOnce(&mut Pieces) -> Result<Artifact>,
 ) -> Result<Artifact> {
-    let Reuse::UpTo(limit) = order.reuse else { return write(&mut Pieces::ignored()) };
+    let Reuse::UpTo(limit) = order.reuse else {
+        let mut pieces = foreseen.map_or_else(Pieces::ignored, Pieces::of_search);
+        let artifact = write(&mut pieces)?;
+        if let (reused @ 1.., made) = pieces.reused_and_made() {
+            reporter.log_line(&format!(
+                "{what}: {} of compressed pieces foreseen, {} made",
+                Bytes(reused),
+                Bytes(made)
+            ));
+        }
+        return Ok(artifact);
+    };
     let say = |line: &str| match order.explain {
         Explain::Aloud => reporter.say(&format!("{:>14}  {line}", "cache")),
         Explain::InTheLog => reporter.log_line(line),
     };
-    let mut key = Key::new(STAGE, &plan.image.name);
-    key.add("ingot itself", &order.tool);
-    key.add("the image", &plan.image.name);
-    key.add("the artifact", what);
+    let key = key(what, plan, order);
     let store = StageStore::open(&order.cache_dir, limit)?;
-    let mut pieces = match store.find(&key)? {
-        Some(stage) => {
+    let stage = store.find(&key)?;
+    let is_first = stage.is_none();
+    let mut pieces = match (stage, foreseen) {
+        (Some(stage), _) => {
             let index = stage.payload().as_str().map(from_hex).unwrap_or_default();
             Pieces::of(stage.into_file(), &index)
         }
-        None => Pieces::unknown(),
+        (None, Some(search)) => Pieces::of_search(search),
+        (None, None) => Pieces::unknown(),
     };
     let artifact = write(&mut pieces)?;
     let (reused, made) = pieces.reused_and_made();
@@ -52,7 +64,7 @@ pub(super) fn with_pieces(
         let damage = if pieces.met_damage() { "; some of the kept ones were damaged" } else { "" };
         say(&format!("{what}: {} of compressed pieces reused, {} made{damage}", Bytes(reused), Bytes(made)));
     }
-    if pieces.met_damage() || made > (reused + made) / STALE {
+    if is_first || pieces.met_damage() || made > (reused + made) / STALE {
         let index = Value::String(to_hex(pieces.index()));
         let kept = file::open(&order.folder.join(&artifact.name))
             .and_then(|image| store.replace(&key, index, &image, artifact.size));
@@ -63,6 +75,29 @@ pub(super) fn with_pieces(
         }
     }
     Ok(artifact)
+}
+
+/// What [`with_pieces`] is told of containers: pieces of one kind of compression are of no use to another one.
+pub(super) fn of_container(how: LayerCompression) -> &'static str {
+    match how {
+        LayerCompression::Gzip => "container",
+        LayerCompression::Zstd => "container, zstd",
+        LayerCompression::None => "container, not compressed",
+    }
+}
+
+/// Whether an earlier build left pieces that may be used.
+pub(super) fn are_kept(what: &str, plan: &Plan, order: &Order) -> Result<bool> {
+    let Reuse::UpTo(limit) = order.reuse else { return Ok(false) };
+    Ok(StageStore::open(&order.cache_dir, limit)?.find(&key(what, plan, order))?.is_some())
+}
+
+fn key(what: &str, plan: &Plan, order: &Order) -> Key {
+    let mut key = Key::new(STAGE, &plan.image.name);
+    key.add("ingot itself", &order.tool);
+    key.add("the image", &plan.image.name);
+    key.add("the artifact", what);
+    key
 }
 
 fn to_hex(bytes: &[u8]) -> String {

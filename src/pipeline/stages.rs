@@ -10,6 +10,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::foresight::Foreseen;
 use super::{Order, Supplies};
 use crate::bytes::Bytes;
 use crate::cache::stages::{Difference, Kept, Key, Stage, StageStore};
@@ -57,6 +58,9 @@ pub struct Memory {
     pub described: Vec<Vec<u8>>,
     /// When the builds began that wrote to the tree, seconds since 1970 by the host's clock.
     pub builds_began: Vec<i64>,
+    /// What of a container's layer is compressed already; not kept.
+    #[serde(skip)]
+    pub(super) foreseen: Option<Foreseen>,
 }
 
 /// The stages of one build.

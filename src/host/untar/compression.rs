@@ -4,6 +4,7 @@
 
 use std::io::{Chain, Cursor, Read};
 
+use super::gzip::GzipReader;
 use crate::error::{Error, Exit, OrCannot, Result};
 
 /// How a stream is compressed.
@@ -45,9 +46,7 @@ pub fn decompressed<'a>(mut input: impl Read + Send + 'a) -> Result<Box<dyn Read
     let whole: Chain<Cursor<Vec<u8>>, _> = Cursor::new(start).chain(input);
     Ok(match compression {
         Compression::None => Box::new(whole),
-        Compression::Gzip => {
-            Box::new(flate2::read::MultiGzDecoder::new(std::io::BufReader::with_capacity(64 << 10, whole)))
-        }
+        Compression::Gzip => Box::new(GzipReader::new(whole)),
         Compression::Xz => {
             let stream = liblzma::stream::Stream::new_stream_decoder(MOST_MEMORY, liblzma::stream::CONCATENATED)
                 .map_err(|error| Error::cannot(Exit::Bug, "start the xz decoder").because(error))?;

@@ -5,6 +5,7 @@
 //! and of the archive) are resolved inside it, and a member never writes through a symlink in its last component.
 
 mod compression;
+mod gzip;
 mod member;
 #[cfg(test)]
 mod tests;
