@@ -6,6 +6,7 @@
 //! [`cast`] goes all the way; [`prepare`] stops at a tree and [`create`] goes on from there, through the same stages.
 
 mod foresight;
+mod images;
 pub mod initrds;
 mod pieces;
 pub mod prepared;
@@ -17,22 +18,21 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 
 use crate::cache::PackageStore;
-use crate::container::{Base, BaseRecord};
+use crate::container::{Base, Registries, embed};
 use crate::error::{Error, Exit, Result};
 use crate::format::Identity;
 use crate::host::sandbox::{Network, Sandbox};
 use crate::package::{self, Beneath, Mirrors, PackageManager, PackageSet, Phase, Unpacker, installed};
 use crate::plan::{Epoch, FormatChoice, NetworkForScripts, Output, Plan, ScriptPhase};
 use crate::preflight::Own;
-use crate::release::manifest::{
-    DescriptionDigest, Manifest, PackageRecord, Parts, PinnedImage, PreflightRecord, ScrubRecord,
-};
+use crate::release::manifest::{DescriptionDigest, Manifest, PackageRecord, Parts, PreflightRecord, ScrubRecord};
 use crate::release::{Artifact, changes, licence, verified};
 use crate::report::Reporter;
 use crate::root::{self, RootPath, RootTree, Workspace, WorkspaceKind};
 use crate::scrub::{self, Asked, BuildHost, DescribedPaths, ScrubbedTree, Standard};
 use crate::{audit, container, disk, format, host};
 use foresight::Foreseen;
+use images::Embeds;
 use initrds::KeptInitrds;
 use pieces::{of_container, with_pieces};
 pub use prepared::Prepared;
@@ -61,6 +61,8 @@ pub struct Order {
     pub tool: String,
     /// What `mirror://NAME` means.
     pub mirrors: Mirrors,
+    /// How registries of containers are reached.
+    pub registries: Registries,
     /// Where the tree is kept for the user to look at, if asked for.
     pub keep_root: Option<PathBuf>,
     /// What identifies the build host, to prove that none of it is in the image.
@@ -133,7 +135,8 @@ pub fn prepare(plan: &Plan, order: &Order, root: &Path, reporter: &Reporter) -> 
         workspace.keep(root, reporter)?;
         let Grown { described, builds_began, .. } = grown;
         let base = supplies.base.as_ref().map(Base::digest).unwrap_or_default();
-        Ok(Prepared { packages: supplies.packages, epoch: supplies.epoch, described, builds_began, base })
+        let embedded = supplies.embedded.records();
+        Ok(Prepared { packages: supplies.packages, epoch: supplies.epoch, described, builds_began, base, embedded })
     })
 }
 
@@ -142,14 +145,14 @@ pub fn create(plan: &Plan, order: &Order, root: &Path, prepared: Prepared, repor
     in_workspace(order, reporter, |workspace| {
         workspace.lay_out(reporter)?;
         workspace.fill_from(root, reporter)?;
-        let base = open_base(plan, order, workspace, reporter)?;
+        let base = images::open_base(plan, order, workspace, reporter)?;
         let manager = open_manager(plan, order, workspace, base.as_ref())?;
-        let Prepared { packages, epoch, described, builds_began, base: prepared_on } = prepared;
+        let Prepared { packages, epoch, described, builds_began, base: prepared_on, embedded } = prepared;
         if base.as_ref().map(Base::digest).unwrap_or_default() != prepared_on {
             return Err(Error::cannot(Exit::Integrity, "make an image of this tree")
                 .because(format!("the container below is no longer the one that it was prepared on, {prepared_on}")));
         }
-        let supplies = Supplies { manager, packages, epoch, base };
+        let supplies = Supplies { manager, packages, epoch, base, embedded: Embeds::There(embedded) };
         let grown = Grown { described, builds_began, foreseen: None };
         let made = finish(plan, order, workspace, &supplies, workspace.tree()?, grown, reporter)?;
         release(plan, order, &supplies, vec![made], reporter)
@@ -174,11 +177,13 @@ struct Supplies {
     epoch: i64,
     /// The container that it begins as.
     base: Option<Base>,
+    /// The containers that it holds.
+    embedded: Embeds,
 }
 
 impl Supplies {
     fn resolve(plan: &Plan, order: &Order, workspace: &Workspace, reporter: &Reporter) -> Result<Supplies> {
-        let base = open_base(plan, order, workspace, reporter)?;
+        let base = images::open_base(plan, order, workspace, reporter)?;
         let mut manager = open_manager(plan, order, workspace, base.as_ref())?;
         let packages = manager.resolve(reporter)?;
         let epoch = match plan.epoch {
@@ -186,14 +191,9 @@ impl Supplies {
             // An image is not older than what it is built on.
             Epoch::NewestRelease => base.as_ref().and_then(Base::created).unwrap_or(0).max(packages.newest_release),
         };
-        Ok(Supplies { manager, packages, epoch, base })
+        let embedded = images::open_embedded(plan, order, workspace, reporter)?;
+        Ok(Supplies { manager, packages, epoch, base, embedded })
     }
-}
-
-/// The containers that the image is built on.
-fn open_base(plan: &Plan, order: &Order, workspace: &Workspace, reporter: &Reporter) -> Result<Option<Base>> {
-    let Output::Container(container) = &plan.output else { return Ok(None) };
-    Base::open(&container.bases, &plan.image, workspace.folder(), &order.cache_dir.join("bases"), reporter)
 }
 
 fn open_manager(
@@ -239,7 +239,7 @@ fn install(
     supplies: &Supplies,
     reporter: &Reporter,
 ) -> Result<Memory> {
-    let Supplies { manager, packages, epoch, base } = supplies;
+    let Supplies { manager, packages, epoch, base, .. } = supplies;
     let stages = Stages::of(plan, order, supplies, workspace, reporter)?;
     let (reached, mut memory) = stages.resume(workspace)?;
     memory.builds_began.extend(&order.build_host.builds_began);
@@ -269,15 +269,17 @@ fn install(
 
 /// Overlays, accounts and scripts, in KIWI's order: the rest of what `system prepare` does.
 fn configure(plan: &Plan, supplies: &Supplies, tree: &RootTree, memory: Memory, reporter: &Reporter) -> Result<Grown> {
-    let Supplies { manager, packages, epoch, .. } = supplies;
+    let Supplies { manager, packages, epoch, embedded, .. } = supplies;
     let (sandbox, scripts) = sandboxes(plan, tree, *epoch);
     let mut described = root::trust(plan, tree, &sandbox, reporter)?;
     manager.uninstall(&plan.packages.withdrawn, packages, tree, &sandbox, reporter)?;
     described.extend(root::configure(plan, tree, &sandbox, *epoch, reporter)?);
+    described.extend(embedded.put(tree, reporter)?);
     described.extend(memory.described.iter().map(RootPath::new));
     root::run_script(ScriptPhase::Config, plan, tree, &scripts, reporter)?;
     manager.uninstall(&plan.packages.uninstall, packages, tree, &sandbox, reporter)?;
     manager.delete(tree, &sandbox, reporter)?;
+    embed::check(&plan.root.containers, tree)?;
     let Memory { builds_began, foreseen, .. } = memory;
     Ok(Grown { described: described.into_iter().collect(), builds_began, foreseen })
 }
@@ -314,7 +316,7 @@ fn finish(
     grown: Grown,
     reporter: &Reporter,
 ) -> Result<Made> {
-    let Supplies { manager, packages, epoch, base } = supplies;
+    let Supplies { manager, packages, epoch, base, .. } = supplies;
     let initrds = KeptInitrds::of(plan, order, workspace, &tree, reporter)?;
     let keeper: &disk::boot::initrd::Keeper<'_> = &|wanted, make| initrds.get(wanted, make);
     let asked_for = complete(plan, manager.as_ref(), packages, &tree, *epoch, keeper, reporter)?;
@@ -348,7 +350,8 @@ fn release(plan: &Plan, order: &Order, supplies: &Supplies, made: Vec<Made>, rep
     let manifest = Manifest::new(Parts {
         plan,
         epoch: supplies.epoch,
-        bases: supplies.base.as_ref().map(Base::records).unwrap_or_default().iter().map(pinned).collect(),
+        bases: images::pinned(supplies.base.as_ref()),
+        containers: supplies.embedded.held(),
         description: order.description.clone(),
         packages: &supplies.packages,
         installed,
@@ -360,10 +363,6 @@ fn release(plan: &Plan, order: &Order, supplies: &Supplies, made: Vec<Made>, rep
     manifest.write(&order.folder, &plan.image.stem())?;
     step.finish("manifest, packages, sha256");
     Ok(())
-}
-
-fn pinned(record: &BaseRecord) -> PinnedImage {
-    PinnedImage { source: record.source.clone(), digest: record.digest.clone(), layers: record.layers.clone() }
 }
 
 /// What KIWI writes about an image, for those who ask for it.

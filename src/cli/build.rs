@@ -97,6 +97,7 @@ fn order(arguments: &BuildArguments, plans: &[Plan], plan: &Plan, staging: &Stag
         explain: if arguments.explain_cache { Explain::Aloud } else { Explain::InTheLog },
         tool: hex(&file::digest(Path::new("/proc/self/exe"))?),
         mirrors: Mirrors::load(&arguments.mirrors, Some(&config_home.join("ingot/mirrors.toml")))?,
+        registries: arguments.registries.registries()?,
         keep_root: arguments.keep_root.then(|| staging.folder().join(format!("{}.root", plan.image.name))),
         build_host: BuildHost::this_machine(&work_dir, since_1970().as_secs() as i64),
         description: digest_description(&plan.description_file, &plan.description_dir, &inputs)?,

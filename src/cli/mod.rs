@@ -17,6 +17,7 @@ pub mod manual;
 pub mod plan;
 pub mod preflight;
 pub mod publish;
+mod registries;
 mod say;
 pub mod schema;
 
@@ -354,6 +355,9 @@ pub struct BuildArguments {
     /// Where the cache is.
     #[command(flatten)]
     pub cache: cache::CacheFolder,
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registries: registries::RegistryArguments,
     /// Neither read nor write the cache
     #[arg(long)]
     pub no_cache: bool,

@@ -12,7 +12,7 @@ use crate::plan::selection::Selection;
 use crate::plan::together;
 use crate::plan::{
     Choices, ContainerArchive, ContainerPlan, Demand, DiskPlan, DiskSize, Epoch, FilesystemKind, GrowRoot,
-    LayerCompression, LayerSplit, Output, Overlay, Partition, PartitionSize, PartitionTable, Plan, PlannedTarget,
+    LayerCompression, LayerSplit, Load, Output, Overlay, Partition, PartitionSize, PartitionTable, Plan, PlannedTarget,
     Recommends, RepositoryUse, Role, ScriptPhase, ScrubPreset, Signed, Support, UpdateStack,
 };
 use crate::scrub::rule;
@@ -345,12 +345,17 @@ fn root_lines(plan: &Plan, line: &mut impl FnMut(&str, String)) {
         ScriptPhase::Disk => "disk.sh",
     });
     let trusted = root.trust.iter().flat_map(|trust| &trust.files).map(|file| relative(&file.path));
-    let lists: [(&str, Vec<String>); 6] = [
+    let containers = root.containers.iter().map(|container| match container.load {
+        Load::AtFirstBoot => container.written.clone(),
+        Load::Never => format!("{} (not loaded)", container.written),
+    });
+    let lists: [(&str, Vec<String>); 7] = [
         ("overlays", overlays.collect()),
         ("users", root.users.iter().map(|user| user.name.clone()).collect()),
         ("archives", archives.collect()),
         ("files", root.files.iter().map(|file| format!("{} to {}", relative(&file.path), file.target)).collect()),
         ("trusted", trusted.collect()),
+        ("containers", containers.collect()),
         ("scripts", scripts.map(str::to_string).collect()),
     ];
     for (name, list) in lists {

@@ -32,8 +32,12 @@ pub struct Archive {
 impl Archive {
     /// Creates `folder/name`; every member gets the time `epoch`.
     pub fn create(folder: &Path, name: &str, epoch: i64) -> Result<Archive> {
-        let file = BufWriter::with_capacity(1 << 20, host::file::create(&folder.join(name))?);
-        Ok(Archive { file, at: 0, epoch, name: name.into() })
+        Ok(Archive::over(host::file::create(&folder.join(name))?, name, epoch))
+    }
+
+    /// Writes into an empty file; `name` is for messages.
+    pub fn over(file: File, name: &str, epoch: i64) -> Archive {
+        Archive { file: BufWriter::with_capacity(1 << 20, file), at: 0, epoch, name: name.into() }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
@@ -101,10 +105,19 @@ impl Archive {
         Ok(layer)
     }
 
+    fn end(&mut self) -> Result<()> {
+        self.put(&[0; 2 * BLOCK])?;
+        self.file.flush().or_cannot(|| format!("write {}", self.name))
+    }
+
+    /// Ends an archive that is part of something else.
+    pub fn close(mut self) -> Result<()> {
+        self.end()
+    }
+
     /// Ends the archive.
     pub fn finish(mut self, format: &str, step: &Step) -> Result<Artifact> {
-        self.put(&[0; 2 * BLOCK])?;
-        self.file.flush().or_cannot(|| format!("write {}", self.name))?;
+        self.end()?;
         let (sha256, size) = hash::file(self.file.get_ref(), None, step)?;
         Ok(Artifact { name: self.name, format: format.into(), sha256, size, options: BTreeMap::new() })
     }

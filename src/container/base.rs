@@ -6,22 +6,21 @@
 //! in the cache, named by its digest. Never trusts a digest that was not computed, never needs a container engine.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::config;
+use super::find::{self, Finder, Sought};
 use super::layers::Layer;
 use super::lower::Lower;
-use super::source::{Store, StoredImage, StoredLayer, Wanted};
+use super::source::{StoredImage, StoredLayer};
 use super::unpack;
-use crate::container::fetch;
-use crate::error::{Error, Exit, Result};
+use crate::error::Result;
 use crate::host::rooted::{Kind, RootPath, Rooted};
 use crate::host::untar::{Owners, Verdict, What};
 use crate::package::installed;
-use crate::plan::{BasePlan, Image, ImageAddress};
+use crate::plan::BasePlan;
 use crate::report::Reporter;
 
 /// A pile of layers.
@@ -45,32 +44,20 @@ pub struct BaseRecord {
 }
 
 impl Base {
-    /// Opens the bases of a container; `None` where it has none. `scratch` is a folder of this build, `kept` the one
-    /// where fetched images are kept.
-    ///
-    /// 65 for one that is malformed or for another machine, 66 where there is none, 69 where skopeo is missing, 75 where
-    /// a registry does not answer, 76 where a digest is not what it should be.
-    pub fn open(
-        plans: &[BasePlan],
-        image: &Image,
-        scratch: &Path,
-        kept: &Path,
-        reporter: &Reporter,
-    ) -> Result<Option<Base>> {
+    /// Opens the bases of a container; `None` where it has none. The exit codes are those of [`Finder::find`].
+    pub fn open(plans: &[BasePlan], finder: Finder<'_>) -> Result<Option<Base>> {
         if plans.is_empty() {
             return Ok(None);
         }
-        let step = reporter.step("base");
-        let (architecture, variant) = config::platform(&image.arch);
+        let step = finder.reporter.step("base");
         let mut base =
             Base { records: Vec::new(), stored: Vec::new(), lower: Lower::default(), configuration: Value::Null };
         for plan in plans {
             step.now(&plan.written);
             let mut open = || -> Result<()> {
-                let found = find(plan, architecture, variant, scratch, kept, reporter)?;
-                let configuration: Value = serde_json::from_slice(&found.configuration)
-                    .map_err(|error| Error::cannot(Exit::Description, "read its configuration").because(error))?;
-                check_platform(&configuration, architecture)?;
+                let found =
+                    finder.find(Sought { source: &plan.source, digest: plan.digest.as_deref(), called: None })?;
+                let configuration = find::configuration(&found)?;
                 base.pile(plan, found, configuration);
                 Ok(())
             };
@@ -181,46 +168,4 @@ impl Base {
         step.finish(&format!("{} files, {}", summary.members, summary.bytes));
         Ok(())
     }
-}
-
-/// The image that is meant, its digest compared with the pinned one.
-fn find(
-    plan: &BasePlan,
-    architecture: &str,
-    variant: Option<&str>,
-    scratch: &Path,
-    kept: &Path,
-    reporter: &Reporter,
-) -> Result<StoredImage> {
-    let platform = Some((architecture.to_string(), variant.map(str::to_string)));
-    let (store, name) = match &plan.source {
-        ImageAddress::Local { path, name } => (Store::open(path, scratch)?, name.clone()),
-        ImageAddress::Fetched(reference) => {
-            let request = fetch::Request { reference, digest: plan.digest.as_deref(), architecture, variant };
-            let archive = fetch::fetch(&request, scratch, kept, reporter)?;
-            // skopeo chose the machine, and compared the digest of the index.
-            let found = Store::open(&archive.path, scratch)?.image(&Wanted { name: None, platform })?;
-            return Ok(StoredImage { digest: archive.digest, ..found });
-        }
-    };
-    let found = store.image(&Wanted { name, platform })?;
-    let is = |digest: &String| plan.digest.as_ref() == Some(digest);
-    match &plan.digest {
-        Some(wanted) if !is(&found.digest) && !found.indexes.iter().any(is) => Err(Error::cannot(
-            Exit::Integrity,
-            "use this image",
-        )
-        .because(format!("its digest is not the one of the description\nwanted: {wanted}\nfound:  {}", found.digest))),
-        _ => Ok(found),
-    }
-}
-
-fn check_platform(configuration: &Value, architecture: &str) -> Result<()> {
-    let word = |name: &str| configuration[name].as_str().unwrap_or_default().to_string();
-    let (os, found) = (word("os"), word("architecture"));
-    if os == "linux" && found == architecture {
-        return Ok(());
-    }
-    Err(Error::cannot(Exit::Description, "use this image")
-        .because(format!("it is for {os}/{found}, and the image is for linux/{architecture}").escape_debug()))
 }

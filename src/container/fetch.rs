@@ -13,6 +13,15 @@ use crate::host::program::{Program, failure};
 use crate::release::artifact::hex;
 use crate::report::Reporter;
 
+/// How registries are reached: files of whoever builds, which skopeo reads itself.
+#[derive(Clone, Debug, Default)]
+pub struct Registries {
+    /// Credentials (`containers-auth.json`(5)).
+    pub credentials: Option<PathBuf>,
+    /// Mirrors and transports (`containers-registries.conf`(5)).
+    pub configuration: Option<PathBuf>,
+}
+
 /// What is fetched.
 pub struct Request<'a> {
     /// In skopeo's words: `docker://registry/name:tag`.
@@ -23,6 +32,8 @@ pub struct Request<'a> {
     pub architecture: &'a str,
     /// Its variant.
     pub variant: Option<&'a str>,
+    /// How its registry is reached.
+    pub registries: &'a Registries,
 }
 
 /// What was fetched.
@@ -39,7 +50,7 @@ pub struct Fetched {
 pub fn fetch(request: &Request<'_>, scratch: &Path, kept: &Path, reporter: &Reporter) -> Result<Fetched> {
     let digest = match (request.digest, pinned(request.reference)) {
         (Some(digest), _) | (None, Some(digest)) => digest.to_string(),
-        (None, None) => digest_of(request.reference, scratch, reporter)?,
+        (None, None) => digest_of(request, scratch, reporter)?,
     };
     let machine = request.variant.map(|variant| format!("-{variant}")).unwrap_or_default();
     let name = format!("{}-{}{machine}.oci.tar", digest.trim_start_matches("sha256:"), request.architecture);
@@ -51,13 +62,16 @@ pub fn fetch(request: &Request<'_>, scratch: &Path, kept: &Path, reporter: &Repo
     file::create_folders(kept)?;
     let exact = with_digest(request.reference, &digest);
     let is_exact = pinned(&exact).is_some();
-    if !is_exact && digest_of(request.reference, scratch, reporter)? != digest {
+    if !is_exact && digest_of(request, scratch, reporter)? != digest {
         return Err(Error::cannot(Exit::Integrity, format!("use {}", request.reference))
             .because(format!("its digest is not the one of the description, {digest}")));
     }
     let making = scratch.join("fetched.oci.tar");
     file::remove(&making)?;
-    let mut skopeo = skopeo(scratch).arg("--override-arch").arg(request.architecture).args(["--override-os", "linux"]);
+    let mut skopeo = skopeo(request.registries, scratch)
+        .arg("--override-arch")
+        .arg(request.architecture)
+        .args(["--override-os", "linux"]);
     if let Some(variant) = request.variant {
         skopeo = skopeo.arg("--override-variant").arg(variant);
     }
@@ -72,8 +86,14 @@ pub fn fetch(request: &Request<'_>, scratch: &Path, kept: &Path, reporter: &Repo
 }
 
 /// skopeo, with whatever it needs of its own in the scratch folder. Its signature policy is the host's, where there is one.
-fn skopeo(scratch: &Path) -> Program {
-    let program = Program::new("skopeo").arg("--tmpdir").arg(scratch);
+fn skopeo(registries: &Registries, scratch: &Path) -> Program {
+    let mut program = Program::new("skopeo").arg("--tmpdir").arg(scratch);
+    if let Some(file) = &registries.credentials {
+        program = program.env("REGISTRY_AUTH_FILE", file);
+    }
+    if let Some(file) = &registries.configuration {
+        program = program.arg("--registries-conf").arg(file);
+    }
     let policy = ["/etc/containers/policy.json", "/usr/share/containers/policy.json"];
     match policy.iter().any(|path| file::is_file(Path::new(path))) {
         true => program,
@@ -82,8 +102,9 @@ fn skopeo(scratch: &Path) -> Program {
 }
 
 /// The digest of the manifest or index that a reference stands for.
-fn digest_of(reference: &str, scratch: &Path, reporter: &Reporter) -> Result<String> {
-    let manifest = run(skopeo(scratch).args(["inspect", "--raw", "--"]).arg(reference), reference, reporter)?;
+fn digest_of(request: &Request<'_>, scratch: &Path, reporter: &Reporter) -> Result<String> {
+    let inspect = skopeo(request.registries, scratch).args(["inspect", "--raw", "--"]).arg(request.reference);
+    let manifest = run(inspect, request.reference, reporter)?;
     Ok(format!("sha256:{}", hex(&Sha256::digest(&manifest))))
 }
 

@@ -66,7 +66,8 @@ pub fn write(order: &IndexOrder<'_>, folder: &Path, name: &str, step: &Step) -> 
     for ((os, architecture, variant), (path, image)) in images {
         step.now(&path.display().to_string());
         let mut entry = put(&mut archive, &image, &mut there)
-            .map_err(|error| error.within(format!("take the image of {}", path.display())))?;
+            .map_err(|error| error.within(format!("take the image of {}", path.display())))?
+            .manifest;
         entry["platform"] = json!({"architecture": architecture, "os": os});
         if let Some(variant) = variant {
             entry["platform"]["variant"] = json!(variant);
@@ -86,8 +87,19 @@ pub fn write(order: &IndexOrder<'_>, folder: &Path, name: &str, step: &Step) -> 
     archive.finish("oci", step)
 }
 
-/// Puts what an image has and the archive has not; returns the descriptor of its manifest.
-fn put(archive: &mut Archive, image: &StoredImage, there: &mut HashSet<String>) -> Result<Value> {
+/// An image in an archive.
+#[derive(Clone, Debug)]
+pub struct Put {
+    /// The descriptor of its manifest.
+    pub manifest: Value,
+    /// The descriptor of its configuration.
+    pub configuration: Value,
+    /// SHA-256 of each layer as it is stored, in hexadecimal.
+    pub layers: Vec<String>,
+}
+
+/// Puts what an image has and the archive has not.
+pub fn put(archive: &mut Archive, image: &StoredImage, there: &mut HashSet<String>) -> Result<Put> {
     let mut layers = Vec::new();
     for stored in &image.layers {
         // Both digests are computed before anything is taken over.
@@ -116,20 +128,26 @@ fn put(archive: &mut Archive, image: &StoredImage, there: &mut HashSet<String>) 
         }
     };
     let configuration = put(&image.configuration, CONFIGURATION)?;
-    let Some(manifest) = &image.manifest else {
-        let layers: Vec<Value> = layers.iter().map(oci::descriptor).collect();
-        let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": configuration, "layers": layers});
-        return put(&config::json(&manifest)?, MANIFEST);
+    let manifest = match &image.manifest {
+        Some(manifest) => {
+            let stated = serde_json::from_slice::<Value>(manifest).unwrap_or_default();
+            put(manifest, stated["mediaType"].as_str().unwrap_or(MANIFEST))?
+        }
+        None => {
+            let layers: Vec<Value> = layers.iter().map(oci::descriptor).collect();
+            let whole = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": configuration, "layers": layers});
+            put(&config::json(&whole)?, MANIFEST)?
+        }
     };
-    let stated = serde_json::from_slice::<Value>(manifest).unwrap_or_default();
-    put(manifest, stated["mediaType"].as_str().unwrap_or(MANIFEST))
+    Ok(Put { manifest, configuration, layers: layers.into_iter().map(|layer| layer.sha256).collect() })
 }
 
 fn configuration(image: &StoredImage) -> Value {
     serde_json::from_slice(&image.configuration).unwrap_or_default()
 }
 
-fn created(image: &StoredImage) -> Option<i64> {
+/// When an image was made, in seconds since 1970, where it says so.
+pub fn created(image: &StoredImage) -> Option<i64> {
     config::seconds(configuration(image)["created"].as_str()?)
 }
 

@@ -10,7 +10,9 @@ mod compress;
 mod config;
 mod difference;
 mod docker;
+pub mod embed;
 mod fetch;
+mod find;
 mod foresee;
 mod header;
 pub mod index;
@@ -33,6 +35,9 @@ use crate::report::Step;
 use crate::scrub::ScrubbedTree;
 
 pub use base::{Base, BaseRecord};
+pub use embed::{Embedded, EmbeddedRecord};
+pub use fetch::Registries;
+pub use find::Finder;
 pub use foresee::foresee;
 pub use unpack::{Form, Unpacked, unpack};
 

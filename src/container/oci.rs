@@ -24,6 +24,8 @@ pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// The media type of a configuration.
 pub const CONFIGURATION: &str = "application/vnd.oci.image.config.v1+json";
+/// What Docker reads instead of the index.
+pub const DOCKER: &str = "manifest.json";
 /// Where blobs lie.
 pub const BLOBS: &str = "blobs/sha256/";
 
@@ -37,6 +39,7 @@ pub fn write(order: &Order<'_>, folder: &Path, stem: &str, pieces: &mut Pieces, 
     let layers = layers::put(&mut archive, tree, plan, base, name, pieces, step)?;
     let configuration = config::encode(plan, image, base, &layers, tree.epoch())?;
     let configuration = blob(&mut archive, &configuration, CONFIGURATION)?;
+    let docker = for_docker(&plan.names(), &configuration, layers.iter().map(|layer| layer.sha256.as_str()));
     let mut manifest = json!({
         "schemaVersion": 2,
         "mediaType": MANIFEST,
@@ -61,12 +64,20 @@ pub fn write(order: &Order<'_>, folder: &Path, stem: &str, pieces: &mut Pieces, 
         entries.push(entry);
     }
     if entries.len() > 1 {
-        let text = "the OCI archive has several names: podman loads it from the folder it is unpacked to, and skopeo \
-                    wants a tag, oci-archive:FILE:TAG";
+        let text = "the OCI archive has several names: skopeo wants one of their tags, oci-archive:FILE:TAG";
         layers::warn(step, text.to_string());
     }
+    archive.file(DOCKER, &config::json(&json!([docker]))?)?;
     finish_index(&mut archive, entries)?;
     Ok(Written { artifact: archive.finish("oci", step)?, inherited: super::inherited(&layers, name) })
+}
+
+/// What Docker's manifest.json says of an image whose blobs are those of the layout. `docker save` writes both, too: any
+/// Docker loads it, and podman, which takes an OCI archive of one name only, goes on to this where there are several.
+pub fn for_docker<'a>(names: &[String], configuration: &Value, layers: impl Iterator<Item = &'a str>) -> Value {
+    let digest = configuration["digest"].as_str().unwrap_or_default().trim_start_matches("sha256:");
+    let layers: Vec<String> = layers.map(|sha256| format!("{BLOBS}{sha256}")).collect();
+    json!({"Config": format!("{BLOBS}{digest}"), "RepoTags": names, "Layers": layers})
 }
 
 /// Adds the two files that make a layout of blobs.

@@ -335,7 +335,7 @@ fn no_such(name: &str, known: &[String]) -> Error {
 }
 
 /// Whether an image of this name or tag is the one that is meant: `tag`, `name:tag`, or the end of a longer name.
-fn is_called(name: &str, wanted: &str) -> bool {
+pub fn is_called(name: &str, wanted: &str) -> bool {
     name == wanted
         || name.strip_suffix(wanted).is_some_and(|rest| rest.ends_with(['/', ':']))
         || wanted.strip_suffix(name).is_some_and(|rest| rest.ends_with(':') && !name.contains('/'))

@@ -63,7 +63,9 @@ pub struct Description {
     pub packages: Vec<Packages>,
     /// `<certificates>`, in order.
     pub certificates: Vec<Certificates>,
-    /// `<drivers>`, `<strip>`, `<containers>`: sections of which nothing is honoured.
+    /// `<containers>`, in order.
+    pub containers: Vec<Containers>,
+    /// `<drivers>`, `<strip>`: sections of which nothing is honoured.
     pub others: Vec<Other>,
     /// ingot's own elements in `<extension>`.
     pub extensions: Vec<Extension>,
@@ -385,6 +387,34 @@ pub struct Certificates {
     pub family: Spanned<String>,
     /// `<certificate name>`, and the file where there is one.
     pub files: Vec<(Spanned<String>, Option<PathBuf>)>,
+}
+
+/// `<containers>`: images of containers that the system holds.
+#[derive(Clone, Debug)]
+pub struct Containers {
+    /// When it counts.
+    pub when: When,
+    /// `source`: a registry, or where archives and layouts are.
+    pub source: Spanned<String>,
+    /// `backend`: `podman`, `docker`, `container-snap`.
+    pub backend: Spanned<String>,
+    /// `<container>`, in order.
+    pub containers: Vec<Container>,
+}
+
+/// `<container>`.
+#[derive(Clone, Debug)]
+pub struct Container {
+    /// `name`.
+    pub name: Spanned<String>,
+    /// `tag`.
+    pub tag: Option<Spanned<String>>,
+    /// `path`: what stands between the source and the name.
+    pub path: Option<Spanned<String>>,
+    /// `fetch_only`: it is not loaded when the system starts.
+    pub fetch_only: bool,
+    /// `arch`; empty: every one.
+    pub arch: Vec<String>,
 }
 
 /// A section of which nothing is honoured.

@@ -13,8 +13,8 @@ use super::source::{Source, Spanned};
 use super::validate::namespace;
 use super::xml::Node;
 use super::{
-    Aside, Beside, Certificates, Description, Extension, File, Key, Module, Name, Other, Packages, Preferences,
-    Profile, Repository, Secret, Type, User, Users, When, truth,
+    Aside, Beside, Certificates, Container, Containers, Description, Extension, File, Key, Module, Name, Other,
+    Packages, Preferences, Profile, Repository, Secret, Type, User, Users, When, truth,
 };
 
 /// Reads the whole tree.
@@ -81,7 +81,8 @@ pub fn description(image: &Node, source: &Arc<Source>, folder: &Path) -> Result<
             .children("certificates")
             .map(|node| certificates(node, &folder))
             .collect::<Result<_, _>>()?,
-        others: ["drivers", "strip", "containers"].into_iter().flat_map(other).collect(),
+        containers: image.children("containers").map(containers).collect::<Result<_, _>>()?,
+        others: ["drivers", "strip"].into_iter().flat_map(other).collect(),
         extensions,
         foreign,
         beside,
@@ -274,6 +275,24 @@ fn packages(node: &Node, folder: &Path) -> Result<Packages, Problem> {
         archives: node.children("archive").map(|node| file(node, "target_dir")).collect::<Result<_, Problem>>()?,
         files: node.children("file").map(|node| file(node, "target")).collect::<Result<_, Problem>>()?,
         asides,
+    })
+}
+
+fn containers(node: &Node) -> Result<Containers, Problem> {
+    let container = |node: &Node| {
+        Ok(Container {
+            name: attribute(node, "name")?,
+            tag: optional(node, "tag"),
+            path: optional(node, "path"),
+            fetch_only: boolean(node, "fetch_only").unwrap_or(false),
+            arch: architectures(node),
+        })
+    };
+    Ok(Containers {
+        when: when(node),
+        source: attribute(node, "source")?,
+        backend: attribute(node, "backend")?,
+        containers: node.children("container").map(container).collect::<Result<_, Problem>>()?,
     })
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::container::EmbeddedRecord;
 use crate::error::{Error, Exit, Result};
 use crate::host::file;
 use crate::package::PackageSet;
@@ -29,6 +30,8 @@ pub struct Prepared {
     pub builds_began: Vec<i64>,
     /// Digests of the containers that it began as; empty where there were none.
     pub base: String,
+    /// The containers that it holds.
+    pub embedded: Vec<EmbeddedRecord>,
 }
 
 /// The file; `request` is what the caller needs to make the same plan again.
@@ -43,6 +46,8 @@ struct Kept<R> {
     builds_began: Vec<i64>,
     #[serde(default)]
     base: String,
+    #[serde(default)]
+    embedded: Vec<EmbeddedRecord>,
 }
 
 impl Prepared {
@@ -55,8 +60,8 @@ impl Prepared {
     pub fn keep<R: Serialize>(self, root: &Path, request: R) -> Result<()> {
         let described = self.described.iter().map(|path| path.as_bytes().to_vec()).collect();
         let version = env!("CARGO_PKG_VERSION").to_string();
-        let Prepared { packages, epoch, builds_began, base, .. } = self;
-        let kept = Kept { version, request, packages, epoch, described, builds_began, base };
+        let Prepared { packages, epoch, builds_began, base, embedded, .. } = self;
+        let kept = Kept { version, request, packages, epoch, described, builds_began, base, embedded };
         let text = serde_json::to_vec(&kept);
         let text = text.map_err(|error| Error::cannot(Exit::Bug, format!("write {FILE}")).because(error))?;
         file::create_folders(&root.join("image"))?;
@@ -78,7 +83,7 @@ impl Prepared {
         }
         let kept: Kept<R> = serde_json::from_slice(&text).map_err(|error| cannot(Exit::Description).because(error))?;
         let described = kept.described.iter().map(RootPath::new).collect();
-        let Kept { packages, epoch, builds_began, request, base, .. } = kept;
-        Ok((Prepared { packages, epoch, described, builds_began, base }, request))
+        let Kept { packages, epoch, builds_began, request, base, embedded, .. } = kept;
+        Ok((Prepared { packages, epoch, described, builds_began, base, embedded }, request))
     }
 }

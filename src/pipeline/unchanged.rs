@@ -156,6 +156,9 @@ fn key(plans: &[Plan], order: &Order, supplies: &Supplies) -> Result<Key> {
     if let Some(base) = &supplies.base {
         key.add("the container below", base.digest());
     }
+    for record in supplies.embedded.records() {
+        key.add(format!("the container {}", record.name), format!("{} {}", record.image.source, record.image.digest));
+    }
     key.add("where packages come from", supplies.manager.fingerprint());
     for (number, package) in supplies.packages.packages.iter().enumerate() {
         let text = format!("{number} {} {}", package.version, package.sha256);

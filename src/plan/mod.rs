@@ -7,6 +7,7 @@ pub mod address;
 pub mod conflict;
 pub mod container;
 pub mod disk;
+mod embedded;
 pub mod identity;
 pub mod layout;
 mod make;
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Place;
 pub use crate::error::Warning;
+pub use embedded::{Backend, EmbeddedPlan, Load};
 pub use identity::{Seed, Uuid};
 pub use make::make;
 pub use output::{
@@ -458,6 +460,9 @@ pub struct RootPlan {
     /// `<certificates>` and `--ca-cert`: what the system trusts beside what its packages bring.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trust: Option<TrustPlan>,
+    /// `<containers>`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub containers: Vec<EmbeddedPlan>,
     /// Scripts found beside the description, in the order they run.
     pub scripts: Vec<Script>,
     /// The variables of `/.profile`, which are also the scripts' environment.

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use super::make::{breaks_a_line, is_disk};
 use super::selection::Selection;
 use super::{
-    Archive, Choices, File, Group, Overlay, Password, RootPlan, Script, ScriptPhase, User, Warning, conflict, trust,
+    Archive, Choices, File, Group, Overlay, Password, RootPlan, Script, ScriptPhase, User, Warning, conflict, embedded,
+    trust,
 };
 use crate::description::{self, Description, File as Written, Packages, Problem, Problems, Spanned, Type, shown};
 
@@ -61,6 +62,7 @@ pub fn plan(
         archives,
         files,
         trust: trust::plan(selection, problems, warnings),
+        containers: embedded::plan(selection, &description.beside.folder, problems),
         scripts: scripts(description, kind, problems),
         variables: BTreeMap::new(),
         environment: choices.environment.clone(),

@@ -5,8 +5,8 @@
 
 use super::Choices;
 use crate::description::{
-    Certificates, Description, Extension, Other, Packages, Preferences, Problem, Problems, Repository, Type, Users,
-    When, closest, shown,
+    Certificates, Containers, Description, Extension, Other, Packages, Preferences, Problem, Problems, Repository,
+    Type, Users, When, closest, shown,
 };
 
 /// The parts that count.
@@ -27,6 +27,8 @@ pub struct Selection<'a> {
     pub packages: Vec<&'a Packages>,
     /// `<certificates>`, in order.
     pub certificates: Vec<&'a Certificates>,
+    /// `<containers>`, in order.
+    pub containers: Vec<&'a Containers>,
     /// Sections of which nothing is honoured.
     pub others: Vec<&'a Other>,
     /// ingot's own elements.
@@ -49,6 +51,7 @@ impl<'a> Selection<'a> {
             repositories: description.repositories.iter().filter(|part| counts(&part.when)).collect(),
             packages: description.packages.iter().filter(|part| counts(&part.when)).collect(),
             certificates: description.certificates.iter().filter(|part| counts(&part.when)).collect(),
+            containers: description.containers.iter().filter(|part| counts(&part.when)).collect(),
             others: description.others.iter().filter(|part| counts(&part.when)).collect(),
             extensions: description.extensions.iter().filter(|part| counts(&part.when)).collect(),
             arch: &choices.arch,

@@ -36,6 +36,9 @@ pub struct Manifest {
     /// The containers that it is built on, the lowest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     bases: Vec<PinnedImage>,
+    /// The containers that it holds.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    containers: Vec<HeldImage>,
     packages: Vec<PackageRecord>,
     /// One for each output.
     scrub: Vec<ScrubRecord>,
@@ -74,6 +77,18 @@ pub struct PinnedImage {
     /// Digests of its uncompressed layers, the lowest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<String>,
+}
+
+/// A container that the image holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HeldImage {
+    /// Where it came from.
+    #[serde(flatten)]
+    pub image: PinnedImage,
+    /// The name that it is loaded under.
+    pub name: String,
+    /// Where its archive is in the image.
+    pub path: String,
 }
 
 /// A package as it is in the image.
@@ -123,6 +138,8 @@ pub struct Parts<'a> {
     pub epoch: i64,
     /// The containers that it is built on.
     pub bases: Vec<PinnedImage>,
+    /// The containers that it holds.
+    pub containers: Vec<HeldImage>,
     /// Digests of what the user wrote.
     pub description: DescriptionDigest,
     /// What was resolved.
@@ -142,8 +159,19 @@ pub struct Parts<'a> {
 impl Manifest {
     /// Puts together what the stages know.
     pub fn new(parts: Parts<'_>) -> Manifest {
-        let Parts { plan, epoch, bases, description, packages, installed, scrubs, preflight, warnings, artifacts } =
-            parts;
+        let Parts {
+            plan,
+            epoch,
+            bases,
+            containers,
+            description,
+            packages,
+            installed,
+            scrubs,
+            preflight,
+            warnings,
+            artifacts,
+        } = parts;
         let repositories = plan.repositories.iter().map(|repository| record(repository, packages)).collect();
         Manifest {
             schema: SCHEMA,
@@ -158,6 +186,7 @@ impl Manifest {
             update_stack: plan.update_stack,
             repositories,
             bases,
+            containers,
             packages: installed,
             scrub: scrubs,
             preflight,

@@ -9,6 +9,7 @@ mod derived;
 mod disk;
 mod dnf;
 mod downloads;
+mod embedded;
 mod farm;
 mod faults;
 mod grow;

@@ -81,6 +81,7 @@ pub fn plan(repositories: Vec<Repository>, packages: &[&str]) -> Plan {
             timezone: None,
             bootstrap_archives: Vec::new(),
             archives: Vec::new(),
+            containers: Vec::new(),
             files: Vec::new(),
             trust: None,
             scripts: Vec::new(),

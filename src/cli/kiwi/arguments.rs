@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::cli::registries::RegistryArguments;
+
 /// `kiwi [GLOBAL OPTIONS] SERVICE COMMAND [OPTIONS]`.
 #[derive(Debug, Parser)]
 #[command(name = "kiwi", about = "Builds system images from KIWI descriptions", max_term_width = 100)]
@@ -47,6 +49,9 @@ pub struct Globals {
     /// 0 debug, 10 debug, 20 info, 30 warning, 40 error
     #[arg(long, value_name = "NUMBER")]
     pub loglevel: Option<u32>,
+    /// How registries of containers are reached.
+    #[command(flatten)]
+    pub registries: RegistryArguments,
     /// Select a profile (repeat for several)
     #[arg(long = "profile", value_name = "NAME")]
     pub profiles: Vec<String>,

@@ -181,6 +181,7 @@ impl<'a> Frame<'a> {
             explain: Explain::InTheLog,
             tool: hex(&file::digest(Path::new("/proc/self/exe"))?),
             mirrors: self.mirrors()?,
+            registries: self.globals.registries.registries()?,
             keep_root: places.keep_root.clone(),
             build_host: BuildHost::this_machine(&work_dir, since_1970().as_secs() as i64),
             description: digest_description(&plan.description_file, &plan.description_dir, &plan.inputs())?,

@@ -298,6 +298,11 @@ pub const EXTENSIONS: &[Element] = &[
         attribute("source", Value::NotEmpty).about("Which entry of derived_from, where there are several"),
         attribute("profiles", Value::Profiles).about("Counts where one of these profiles is chosen"),
     ]),
+    element("container", &["extension"]).about("Pins a container that the image holds").often().with(&[
+        attribute("name", Value::NotEmpty).about("Its name, or NAME:TAG").mandatory(),
+        attribute("digest", Value::Digest).about("Digest of its manifest or index").mandatory(),
+        attribute("profiles", Value::Profiles).about("Counts where one of these profiles is chosen"),
+    ]),
     element("layers", &["extension"]).about("How a container is divided into layers").often().with(&[
         attribute("split", Value::OneOf(&["one", "packages"]))
             .about("One layer, or what changes together in layers of its own"),

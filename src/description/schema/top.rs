@@ -126,22 +126,23 @@ pub(super) const ELEMENTS: &[Element] = &[
         ])
         .ignored(NO_KIWI_INITRD),
     element("containers", &["image"])
-        .about("Containers that the image holds")
+        .about("Images of containers that the image holds, and loads when it starts for the first time")
         .often()
         .needs(&["container"])
         .with(&[
-            attribute("source", Value::NotEmpty).about("Registry that they come from").mandatory(),
+            attribute("source", Value::NotEmpty)
+                .about("Registry that they come from, or where their archives are")
+                .mandatory(),
             attribute("backend", Value::OneOf(&["podman", "docker", "container-snap"]))
                 .about("What runs them")
                 .mandatory(),
             attribute("profiles", Value::Profiles).about("Counts where one of these profiles is chosen"),
             attribute("arch", Value::Architectures).about("Counts on these architectures only"),
-        ])
-        .refused("containers are not put into images yet"),
+        ]),
     element("container", &["containers"]).about("A container").often().with(&[
         attribute("name", Value::NotEmpty).about("Its name").mandatory(),
         attribute("tag", Value::Text).about("Its tag; latest"),
-        attribute("path", Value::Text).about("Path in the registry"),
+        attribute("path", Value::Text).about("What stands before the name in the registry; else its archive"),
         attribute("fetch_only", Value::Boolean).about("It is not loaded when the system starts"),
         attribute("arch", Value::Architectures).about("On these architectures only"),
     ]),
