@@ -23,6 +23,7 @@ mod namespace;
 mod oracle;
 mod pacman_world;
 mod planted;
+mod preflight;
 mod reproducible;
 mod rpm_hygiene;
 mod rpm_world;
