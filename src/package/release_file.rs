@@ -94,6 +94,9 @@ pub fn signer(path: &Path, signature: Option<&Path>, keyring: &Path, reporter: &
     let valid = status.lines().find_map(|line| line.strip_prefix("[GNUPG:] VALIDSIG "));
     match valid.and_then(|valid| valid.split_ascii_whitespace().last()) {
         Some(fingerprint) if said("GOODSIG") && !said("BADSIG") => Ok(Some(fingerprint.to_string())),
+        _ if said("EXPKEYSIG") => {
+            Err(failure(&line, &ended).with_exit(Exit::Integrity).because("the key that signed it has expired"))
+        }
         _ => Err(failure(&line, &ended).with_exit(Exit::Integrity)),
     }
 }

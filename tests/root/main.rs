@@ -37,3 +37,4 @@ mod trust;
 mod unpack;
 mod workspace;
 mod world;
+mod zypper;

@@ -141,6 +141,13 @@ impl Description {
         Description { folder: folder.to_path_buf() }
     }
 
+    /// With this config.xml.
+    pub fn of(folder: &Path, xml: &str) -> Description {
+        fs::create_dir_all(folder).unwrap();
+        fs::write(folder.join("config.xml"), xml).unwrap();
+        Description { folder: folder.to_path_buf() }
+    }
+
     /// The folder.
     pub fn folder(&self) -> &Path {
         &self.folder

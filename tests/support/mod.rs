@@ -22,6 +22,7 @@ pub mod plan;
 pub mod proxy;
 pub mod registry;
 pub mod rpm;
+pub mod rpm_image;
 pub mod server;
 pub mod world;
 

@@ -341,6 +341,16 @@ fn index(folder: &Path, date: i64) {
     run("createrepo_c", &[&options[..], &own].concat(), folder);
     let modules = sources.join("modules.yaml");
     run("modifyrepo_c", &["--mdtype=modules", modules.to_str().unwrap()], &folder.join("repodata"));
+    // modifyrepo_c knows the time of this very moment only.
+    let metadata = folder.join("repodata/repomd.xml");
+    let text = fs::read_to_string(&metadata).unwrap();
+    let mut parts = text.split("<timestamp>");
+    let mut dated = parts.next().unwrap().to_string();
+    for part in parts {
+        let (_, rest) = part.split_once("</timestamp>").unwrap();
+        dated += &format!("<timestamp>{date}</timestamp>{rest}");
+    }
+    replace(&metadata, dated.as_bytes());
 }
 
 fn sign_metadata(world: &Path, signer: Signer, folder: &Path) {

@@ -220,6 +220,9 @@ fn answer(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
     if let Some(changed) = changed.filter(|_| matches!(status, 200 | 206 | 304)) {
         more.push_str(&format!("Last-Modified: {changed}\r\nAccept-Ranges: bytes\r\n"));
     }
+    if status == 401 {
+        more.push_str("WWW-Authenticate: Basic realm=\"tiny\"\r\n");
+    }
     if let (206, Some(from)) = (status, from) {
         let whole = from + length as u64;
         more.push_str(&format!("Content-Range: bytes {from}-{}/{whole}\r\n", whole - 1));

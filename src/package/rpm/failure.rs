@@ -16,6 +16,7 @@ const INTEGRITY: &[&str] = &[
     "is unsigned",
     "not signed",
     "unknown key",
+    "seems to be corrupted",
     "Signature verification",
     "signature verification",
     "Signature Verification",
@@ -46,10 +47,26 @@ const TEMPORARY: &[&str] = &[
     "empty reply",
 ];
 
+/// Beginnings of lines that repeat what others say, or give advice that is of no use here.
+const CHATTER: &[&str] = &[
+    "Accepting packages with wrong checksums",
+    "Could not refresh the repositories",
+    "History:",
+    "Installation has been aborted as directed",
+    "Please check if the URIs",
+    "Please see the above",
+    "Problem occurred during or after",
+    "Skipping repository",
+    "Solution ",
+    "Some of the repositories",
+];
+
 /// What a person should read of what zypper said with `--xmlout`: messages and prompts, not progress.
 pub(super) fn messages(said: &str) -> Vec<String> {
     let mut reader = Reader::from_str(said);
     let (mut found, mut within, mut text) = (Vec::new(), None::<String>, String::new());
+    // A package has a description, too.
+    let mut asks = false;
     // It is cut short where zypper ends in the middle of it.
     while let Ok(event) = reader.read_event() {
         match event {
@@ -60,10 +77,9 @@ pub(super) fn messages(said: &str) -> Vec<String> {
                     .flatten()
                     .any(|attribute| attribute.key.as_ref() == "type" && attribute.value.as_ref() == "info");
                 let name = start.name().as_ref().to_string();
-                if (name == "message" && !is_info) || name == "description" || name == "problem" {
+                asks |= name == "prompt";
+                if (name == "message" && !is_info) || (name == "description" && asks) {
                     (within, text) = (Some(name), String::new());
-                } else if name == "solvable" || name == "solution" || name == "to-install" {
-                    within = None;
                 }
             }
             Event::Text(part) if within.is_some() => text.push_str(&part),
@@ -83,11 +99,25 @@ pub(super) fn messages(said: &str) -> Vec<String> {
                 found.extend(lines.map(str::to_string));
                 within = None;
             }
+            Event::End(end) if end.name().as_ref() == "prompt" => asks = false,
             _ => {}
         }
     }
+    if let Some(key) = offered_key(said) {
+        found.insert(0, format!("signed by an unknown key: {key}"));
+    }
+    found.retain(|line| !CHATTER.iter().any(|start| line.trim_start().starts_with(start)));
     found.dedup();
     found
+}
+
+/// The key that zypper asked whether it may be trusted: its name and fingerprint.
+fn offered_key(said: &str) -> Option<String> {
+    let value = |name: &str| {
+        let (_, rest) = said.split_once(&format!("&lt;{name}&gt;"))?;
+        rest.split("&lt;").next().map(str::to_string)
+    };
+    Some(format!("{}, {}", value("key-name")?, value("key-fingerprint")?))
 }
 
 /// The error for metadata or packages that could not be fetched or trusted.
@@ -96,7 +126,9 @@ pub(super) fn of_transfer(what: &str, ended: &Ended, said: &[String], used: &[&R
     let integrity = INTEGRITY.iter().any(contains);
     let about = |repository: &&&Repository| {
         let source = &repository.source;
-        said.iter().any(|line| line.contains(&format!("'{}'", repository.id())) || line.contains(source.url.as_str()))
+        let url = source.url.strip_prefix("file:").unwrap_or(&source.url);
+        let names = [format!("'{}'", repository.id()), format!("({})", repository.id()), url.to_string()];
+        said.iter().any(|line| names.iter().any(|name| line.contains(name.as_str())))
     };
     let repository = used.iter().find(about).copied();
     let local = repository.is_some_and(|repository| repository.source.url.starts_with("file:"));
@@ -108,6 +140,8 @@ pub(super) fn of_transfer(what: &str, ended: &Ended, said: &[String], used: &[&R
                                 only with repository_gpgcheck=\"false\", and the manifest says so",
             ),
         )
+    } else if contains(&"Login failed") || contains(&"HTTP response: 401") || contains(&"HTTP response: 403") {
+        (Exit::Description, Some("the mirror does not accept the `username` and `password` of this repository"))
     } else if contains(&"No space left on device") {
         (Exit::Io, Some("free some space, or choose another --cache-dir"))
     } else if TEMPORARY.iter().any(contains) {

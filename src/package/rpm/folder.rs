@@ -1,8 +1,8 @@
 //! The private folder in which the host's zypper or dnf works.
 //!
-//! In: repositories and their keys. Out: a [`ManagerFolder`] in `CACHE_DIR/rpm/KEY` with an empty root of its own, in whose
-//! rpm database nothing but the trusted keys is, and a [`Sandbox`] in which the manager sees the host read-only. Never a
-//! password in what is printed; configuration with passwords is in the build's scratch folder.
+//! In: repositories and their keys. Out: a [`ManagerFolder`]: caches in `CACHE_DIR/rpm/KEY`, an empty root of its own, in
+//! whose rpm database nothing but the trusted keys is, and a [`Sandbox`] in which the manager sees the host read-only. Never
+//! a password in what is printed or kept in the cache: the root and all configuration are in the build's scratch folder.
 
 use std::path::{Path, PathBuf};
 
@@ -49,9 +49,8 @@ impl ManagerFolder {
         let state = rpm.store.cache().join("rpm").join(&Sha256::of(text).to_string()[..32]);
         file::create_folders(&state)?;
         let lock = FileLock::wait(&state.join("lock"))?;
-        let root = state.join("root");
-        // Nothing of an earlier run but its caches.
-        file::remove_tree(&root)?;
+        // Passwords may be in it.
+        let root = scratch.join("root");
         file::create_folders(&root)?;
         file::create_folders(&state.join("cache"))?;
         file::write(&scratch.join("home/.rpmmacros"), macros().as_bytes())?;

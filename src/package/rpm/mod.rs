@@ -84,6 +84,8 @@ pub struct Rpm {
     store: PackageStore,
     /// Whether something runs between the two phases.
     divided: bool,
+    /// What the host's rpm says it is; known once packages are resolved.
+    version: String,
     /// Digests of the packages of the bootstrap phase; known once they are resolved.
     bootstrap: BTreeSet<String>,
 }
@@ -108,6 +110,7 @@ impl Rpm {
             scratch: scratch.to_path_buf(),
             store: store.clone(),
             divided: script || !plan.root.bootstrap_archives.is_empty(),
+            version: String::new(),
             bootstrap: BTreeSet::new(),
         })
     }
@@ -147,6 +150,7 @@ impl PackageManager for Rpm {
             Manager::Zypper => zypper::solve(self, &folder, &used, reporter)?,
             _ => dnf::solve(self, &folder, &used, reporter)?,
         };
+        let version = folder.sandbox().run(reporter, &["rpm", "--version"])?;
         query::verify(&folder, &chosen, &used, reporter)?;
         let releases = used.iter().map(|repository| repomd::read(repository, &used, &folder, reporter));
         let releases: Vec<ReleaseFile> = releases.collect::<Result<_>>()?;
@@ -174,6 +178,7 @@ impl PackageManager for Rpm {
         let newest = releases.iter().filter(|release| release.signed == Signed::Required);
         let newest = newest.filter_map(|release| release.date).max();
         let newest = newest.or_else(|| releases.iter().filter_map(|release| release.date).max());
+        self.version = String::from_utf8_lossy(&version.stdout).trim().to_string();
         self.bootstrap = of_bootstrap;
         step.finish(&summary);
         Ok(PackageSet { packages, releases, newest_release: newest.unwrap_or(0) })
@@ -236,6 +241,7 @@ impl PackageManager for Rpm {
             ("the architecture", self.arch.clone()),
             ("what rpm is told", format!("{:?}", self.request.rpm)),
             ("the package manager", self.manager.word().to_string()),
+            ("the host's rpm", self.version.clone()),
             ("the phases", if self.divided { "two".into() } else { "one".into() }),
         ]
     }

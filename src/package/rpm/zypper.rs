@@ -76,8 +76,9 @@ impl Zypper<'_> {
             ("varsdir", own.join("vars.d").display().to_string()),
             ("servicesdir", own.join("services.d").display().to_string()),
             ("history.logfile", scratch.join("log/history").display().to_string()),
-            ("credentials.global.dir", own.join("credentials.d").display().to_string()),
-            ("credentials.global.file", own.join("credentials.cat").display().to_string()),
+            // These are below the root.
+            ("credentials.global.file", "/credentials.cat".to_string()),
+            ("locksfile.path", "/locks".to_string()),
             ("download.use_deltarpm", "false".to_string()),
             // The versions that may be installed beside each other: kernels.
             ("multiversion", "provides:multiversion(kernel)".to_string()),
@@ -93,15 +94,11 @@ impl Zypper<'_> {
         }
         let passwords: String = self.used.iter().filter_map(|repository| credentials(repository)).collect();
         if !passwords.is_empty() {
-            let home = scratch.join("home/.zypp");
-            file::create_folders(&home)?;
-            file::write_private(&home.join("credentials.cat"), passwords.as_bytes())?;
+            file::write_private(&self.folder.root.join("credentials.cat"), passwords.as_bytes())?;
         }
         let locks: String = self.rpm.request.ignore.iter().map(lock).collect();
         if !locks.is_empty() {
-            let folder = self.folder.root.join("etc/zypp");
-            file::create_folders(&folder)?;
-            file::write(&folder.join("locks"), locks.as_bytes())?;
+            file::write(&self.folder.root.join("locks"), locks.as_bytes())?;
         }
         Ok(())
     }
@@ -190,7 +187,7 @@ impl Zypper<'_> {
         }
         let said = failure::messages(&text);
         let missing = said.iter().any(|line| line.starts_with("No provider of") || line.contains("not found in"));
-        let problem = said.iter().position(|line| line.starts_with("Problem"));
+        let problem = said.iter().position(|line| line.starts_with("Problem:"));
         if ended.status.code() == Some(NOT_FOUND) || missing {
             return Err(self.not_found(&said));
         }
@@ -312,10 +309,10 @@ fn lock(named: &Named) -> String {
     format!("\ntype: package\nmatch_type: glob\ncase_sensitive: on\nsolvable_name: {}\n", named.name)
 }
 
-/// User and password of a repository, as libzypp reads them in the home folder.
+/// User and password of a repository, as libzypp reads them.
 fn credentials(repository: &Repository) -> Option<String> {
     let (user, password) = repository.source.credentials.as_ref()?;
-    Some(format!("[{}]\nusername = {user}\npassword = {password}\n\n", repository.url()))
+    Some(format!("[{}/]\nusername = {user}\npassword = {password}\n\n", repository.url()))
 }
 
 /// Packages that the summary of an installation says will be installed; it names others, too.
