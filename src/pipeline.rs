@@ -89,8 +89,9 @@ pub enum Reports {
 pub fn cast(plans: &[Plan], order: &Order, reporter: &Reporter) -> Result<()> {
     let Some((plan, others)) = plans.split_first() else { return Ok(()) };
     in_workspace(order, reporter, |workspace| {
+        let earlier = unchanged::Earlier::look(order)?;
         let supplies = Supplies::resolve(plan, order, workspace, reporter)?;
-        if unchanged::is_there(plans, order, &supplies, reporter)? {
+        if unchanged::is_there(earlier, plans, order, &supplies, reporter)? {
             return Ok(());
         }
         let memory = install(plan, plans, order, workspace, &supplies, reporter)?;

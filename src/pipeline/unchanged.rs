@@ -4,7 +4,12 @@
 //! whether those files are what this build would make. Never trusts a file that it has not read through.
 
 use std::collections::BTreeSet;
+use std::io::Read;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -12,8 +17,9 @@ use serde::{Deserialize, Serialize};
 use super::stages::{Explain, Reuse};
 use super::{Order, Supplies};
 use crate::cache::Sha256;
+use crate::cache::digest::Hashing;
 use crate::cache::stages::Key;
-use crate::error::{Error, Exit, Result, Warning};
+use crate::error::{Error, Exit, OrCannot, Result, Warning};
 use crate::host::file;
 use crate::host::rooted::{RootPath, Rooted};
 use crate::plan::Plan;
@@ -29,8 +35,17 @@ const UNCHANGED: &str = ".unchanged";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Note {
     key: Key,
-    /// Name and SHA-256 of each file.
-    files: Vec<(String, String)>,
+    files: Vec<Published>,
+}
+
+/// A file of the result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Published {
+    name: String,
+    sha256: String,
+    /// BLAKE3 takes a third of the time, and all cores. Computed when the file is read for the first time, so that a build
+    /// that makes something does not read its result for it.
+    blake3: Option<String>,
 }
 
 /// Where the cache remembers what was published in `target`.
@@ -39,16 +54,97 @@ fn place(cache: &Path, target: &Path) -> PathBuf {
     cache.join("results").join(format!("{name}.json"))
 }
 
-/// Whether the target holds what this build would make; then a mark is left for [`was_unchanged`].
-pub(super) fn is_there(plans: &[Plan], order: &Order, supplies: &Supplies, reporter: &Reporter) -> Result<bool> {
+/// What an earlier build remembered, and threads that read its files while packages are resolved: they are likely to be
+/// all that there is to do. Dropping it ends them.
+#[derive(Debug)]
+pub(super) struct Earlier {
+    note: Option<Note>,
+    stop: Arc<AtomicBool>,
+    read: Option<JoinHandle<Vec<Found>>>,
+}
+
+/// What a file of the target is now.
+#[derive(Clone, Debug)]
+enum Found {
+    Good(Published),
+    Other(String),
+}
+
+impl Earlier {
+    /// Begins to read.
+    pub fn look(order: &Order) -> Result<Earlier> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let nothing = |stop| Ok(Earlier { note: None, stop, read: None });
+        let (Some(target), Reuse::UpTo(_)) = (&order.published, order.reuse) else { return nothing(stop) };
+        let path = place(&order.cache_dir, target);
+        let note = if file::is_file(&path) { file::read(&path)? } else { Vec::new() };
+        let Ok(note) = serde_json::from_slice::<Note>(&note) else { return nothing(stop) };
+        let (files, target, stopped) = (note.files.clone(), target.clone(), Arc::clone(&stop));
+        // Not the threads that resolving packages needs.
+        let pool = rayon::ThreadPoolBuilder::new().build();
+        let read = move || {
+            let look = || files.par_iter().map(|file| file.read(&target, &stopped)).collect();
+            pool.map_or_else(|_| look(), |pool| pool.install(look))
+        };
+        Ok(Earlier { note: Some(note), stop, read: Some(std::thread::spawn(read)) })
+    }
+}
+
+impl Published {
+    /// Whether the file in `target` is this one. What cannot be read is another one.
+    fn read(&self, target: &Path, stop: &AtomicBool) -> Found {
+        let path = target.join(&self.name);
+        let is_good = match &self.blake3 {
+            Some(known) => {
+                let mut hash = blake3::Hasher::new();
+                (hash.update_mmap_rayon(&path).is_ok() && hash.finalize().to_hex().as_str() == known)
+                    .then(|| known.clone())
+            }
+            None => digests(&path, stop).ok().flatten().filter(|(sha256, _)| *sha256 == self.sha256).map(|both| both.1),
+        };
+        match is_good {
+            Some(blake3) => Found::Good(Published { blake3: Some(blake3), ..self.clone() }),
+            None => Found::Other(self.name.clone()),
+        }
+    }
+}
+
+impl Drop for Earlier {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// SHA-256 and BLAKE3 of a file in hexadecimal; `None` when they are no longer wanted.
+fn digests(path: &Path, stop: &AtomicBool) -> Result<Option<(String, String)>> {
+    let (mut sha256, mut blake3) = (Hashing::new(), blake3::Hasher::new());
+    let (mut file, mut buffer) = (file::open(path)?, vec![0; 256 << 10]);
+    while !stop.load(Ordering::Relaxed) {
+        match file.read(&mut buffer).or_cannot(|| format!("read {}", path.display()))? {
+            0 => return Ok(Some((sha256.finish().to_string(), blake3.finalize().to_hex().to_string()))),
+            length => {
+                sha256.update(&buffer[..length]);
+                blake3.update(&buffer[..length]);
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the target holds what this build would make; then a mark is left for [`outcome`].
+pub(super) fn is_there(
+    mut earlier: Earlier,
+    plans: &[Plan],
+    order: &Order,
+    supplies: &Supplies,
+    reporter: &Reporter,
+) -> Result<bool> {
     let (Some(target), Reuse::UpTo(_)) = (&order.published, order.reuse) else { return Ok(false) };
     let say = |line: &str| match order.explain {
         Explain::Aloud => reporter.say(&format!("{:>14}  {line}", "cache")),
         Explain::InTheLog => reporter.log_line(line),
     };
-    let path = place(&order.cache_dir, target);
-    let note = if file::is_file(&path) { file::read(&path)? } else { Vec::new() };
-    let Ok(note) = serde_json::from_slice::<Note>(&note) else {
+    let Some(note) = earlier.note.take() else {
         say("result: made, because there is none of this description in the target yet");
         return Ok(false);
     };
@@ -63,15 +159,24 @@ pub(super) fn is_there(plans: &[Plan], order: &Order, supplies: &Supplies, repor
         return Ok(false);
     }
     let step = reporter.step("verify");
-    let is_good =
-        |(name, wanted): &(String, String)| file::digest(&target.join(name)).is_ok_and(|found| hex(&found) == *wanted);
-    let damaged = note.files.par_iter().find_first(|file| !is_good(file));
-    if let Some((name, _)) = damaged {
+    let read = earlier.read.take().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+    let mut files = Vec::new();
+    let mut other = None;
+    for found in read.unwrap_or_default() {
+        match found {
+            Found::Good(file) => files.push(file),
+            Found::Other(name) => other = other.or(Some(name)),
+        }
+    }
+    if let Some(name) = other {
         step.finish(&format!("{name} is not what was published"));
         say(&format!("result: made again, because {name} in the target changed"));
         return Ok(false);
     }
     step.finish(&format!("{} files are there already: nothing changed", note.files.len()));
+    if files != note.files {
+        file::write_atomically(&place(&order.cache_dir, target), &text(&Note { files, ..note })?)?;
+    }
     warn_again(target, reporter)?;
     file::write(&order.folder.join(UNCHANGED), b"")?;
     Ok(true)
@@ -108,14 +213,18 @@ pub(super) fn note(plans: &[Plan], order: &Order, supplies: &Supplies) -> Result
         let mut all = manifest["artifacts"].as_array().into_iter().flatten();
         Some(all.find(|artifact| artifact["name"] == name)?["sha256"].as_str()?.to_string())
     };
-    let digest = |name: String| match known(&name) {
-        Some(digest) => Ok((name, digest)),
-        None => Ok((name.clone(), hex(&file::digest(&order.folder.join(&name))?))),
+    let digest = |name: &str| match known(name) {
+        Some(sha256) => Ok(sha256),
+        None => file::digest(&order.folder.join(name)).map(|digest| hex(&digest)),
     };
-    let files = names.into_iter().map(digest).collect::<Result<_>>()?;
+    let published = |name: String| Ok(Published { sha256: digest(&name)?, blake3: None, name });
+    let files = names.into_iter().map(published).collect::<Result<_>>()?;
     let note = Note { key: key(plans, order, supplies)?, files };
-    let text = serde_json::to_vec(&note).map_err(|error| Error::cannot(Exit::Bug, "note a result").because(error))?;
-    file::write(&order.folder.join(NOTE), &text)
+    file::write(&order.folder.join(NOTE), &text(&note)?)
+}
+
+fn text(note: &Note) -> Result<Vec<u8>> {
+    serde_json::to_vec(note).map_err(|error| Error::cannot(Exit::Bug, "note a result").because(error))
 }
 
 /// What the build left in the staging folder for the process that publishes.
