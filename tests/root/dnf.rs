@@ -192,3 +192,33 @@ fn what_dnf_cannot_install_ends_the_build_with_its_reason() {
         build.run().expect(code).says(&[reason]);
     }
 }
+
+#[test]
+fn each_dnf_finds_the_modules_where_it_looks_for_them() {
+    need!(root);
+    need_rpm_world!();
+    need!("dnf-3", "gpgv");
+    let _turn = together();
+    let (world, folder) = (RpmWorld::open(), scratch());
+    let at = |name: &str| folder.path().join(name);
+    for name in ["served", "image", "work"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    world.copy(&at("served/7"));
+    fs::copy(world.key(), at("image/tiny.asc")).unwrap();
+    for (manager, program, notes, line) in [
+        ("microdnf", "microdnf", "etc/dnf/modules.d/tiny-module.module", "stream=2"),
+        ("dnf5", "dnf5", "usr/lib/sysimage/libdnf5/modules.toml", "enabled_stream = \"2\""),
+    ] {
+        let url = format!("dir://{}", at("served").display());
+        fs::write(at("image/config.xml"), DESCRIPTION.replace("MANAGER", manager).replace("URL", &url)).unwrap();
+        let build = Ingot::new(["build"]).arg(at("image")).arg("--target-dir").arg(at(manager));
+        let build = build.args(["--source-date-epoch", &DATE.to_string(), "--cache-dir"]);
+        build.arg(at("cache")).env("INGOT_WORK_DIR", text(&at("work"))).run().expect(0);
+        let tree = at(&format!("{manager}-tree"));
+        unpack_docker(&result(&at(manager), ".docker.tar"), &tree);
+        assert!(tree.join("usr/bin").join(program).exists() && !tree.join("usr/bin/dnf").exists(), "{manager}");
+        let found = fs::read_to_string(tree.join(notes)).unwrap();
+        assert!(found.lines().any(|other| other == line), "{manager}: {found}");
+    }
+}

@@ -112,7 +112,7 @@ pub(super) fn passed_over(ended: &Ended) -> Vec<String> {
     let mut inside = false;
     for line in text.lines() {
         let trimmed = line.trim();
-        if trimmed.starts_with("Problem") && trimmed.contains(": ") && line.starts_with(' ') {
+        if trimmed.starts_with("Problem") && trimmed.contains(": ") {
             let reason = trimmed.split_once(": ").map_or(trimmed, |(_, reason)| reason);
             found.push(format!("dnf did not take the best packages: {reason}"));
             inside = true;
@@ -222,7 +222,8 @@ fn of_names(text: &str, asked: &[(String, &Named)]) -> Option<Place> {
             .filter_map(|word| word.strip_prefix(name)?.strip_prefix('-'))
             .any(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
     };
-    let (_, named) = asked.iter().find(|(argument, _)| mentioned(argument))?;
+    let bare = |argument: &str| argument.split([' ', '.']).next().map(str::to_string);
+    let (_, named) = asked.iter().find(|(argument, _)| bare(argument).is_some_and(|name| mentioned(&name)))?;
     Some(named.place.clone())
 }
 
@@ -303,6 +304,7 @@ mod tests {
             ("Module or Group 'group' is not available.", 2),
             (" Problem: conflicting requests\n  - nothing provides x needed by app-extra-1.0-1.noarch", 3),
             (" Problem: conflicting requests\n  - nothing provides x needed by app-1:1.0-1.noarch", 1),
+            (" Problem: conflicting requests\n  - nothing provides x needed by lib-8-1.noarch from tiny", 4),
         ] {
             assert_eq!(of_names(said, &asked).map(|place| place.line), Some(line), "{said}");
         }
