@@ -8,6 +8,7 @@
 mod foresight;
 mod images;
 pub mod initrds;
+mod inventory;
 mod pieces;
 pub mod prepared;
 pub mod stages;
@@ -19,14 +20,14 @@ use std::path::{Path, PathBuf};
 
 use crate::cache::PackageStore;
 use crate::container::{Base, Registries, embed};
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result, Warning};
 use crate::format::Identity;
 use crate::host::sandbox::{Network, Sandbox};
-use crate::package::{self, Beneath, Mirrors, PackageManager, PackageSet, Phase, Unpacker, installed};
-use crate::plan::{Epoch, FormatChoice, NetworkForScripts, Output, Plan, ScriptPhase};
+use crate::package::{self, Beneath, Mirrors, PackageManager, PackageSet, Phase, Unpacker};
+use crate::plan::{Epoch, FormatChoice, NetworkForScripts, Output, PackageDatabase, Plan, ScriptPhase};
 use crate::preflight::Own;
-use crate::release::manifest::{DescriptionDigest, Manifest, PackageRecord, Parts, PreflightRecord, ScrubRecord};
-use crate::release::{Artifact, changes, licence, verified};
+use crate::release::manifest::{DescriptionDigest, Manifest, Parts, PreflightRecord, ScrubRecord};
+use crate::release::{Artifact, changes, verified};
 use crate::report::Reporter;
 use crate::root::{self, RootPath, RootTree, Workspace, WorkspaceKind};
 use crate::scrub::{self, Asked, BuildHost, DescribedPaths, ScrubbedTree, Standard};
@@ -34,6 +35,7 @@ use crate::{audit, container, disk, format, host};
 use foresight::Foreseen;
 use images::Embeds;
 use initrds::KeptInitrds;
+use inventory::Inventory;
 use pieces::{of_container, with_pieces};
 pub use prepared::Prepared;
 use stages::{Explain, Memory, Point, Reuse, Stages};
@@ -288,7 +290,7 @@ fn configure(plan: &Plan, supplies: &Supplies, tree: &RootTree, memory: Memory, 
 /// An output, and what the manifest says of it.
 struct Made {
     artifacts: Vec<Artifact>,
-    installed: Vec<PackageRecord>,
+    inventory: Inventory,
     scrub: ScrubRecord,
     preflight: Vec<PreflightRecord>,
 }
@@ -323,30 +325,38 @@ fn finish(
     let asked_for = complete(plan, manager.as_ref(), packages, &tree, *epoch, keeper, reporter)?;
     let Grown { mut described, builds_began, foreseen } = grown;
     described.extend(asked_for);
-    let asked = Asked { paths: described, passwords: root::passwords(plan), update_stack: plan.update_stack };
+    let inventory = Inventory::take(plan, &tree, packages, *epoch)?;
+    let asked = Asked {
+        paths: described,
+        passwords: root::passwords(plan),
+        update_stack: plan.update_stack,
+        database: inventory.database(plan, &tree)?,
+    };
     let workspace = Some(workspace.folder().to_path_buf());
     let build_host = BuildHost { workspace, builds_began, ..order.build_host.clone() };
     let scrubbed = scrub::scrub(&plan.scrub, tree, &asked, &build_host, *epoch, reporter)?;
     let standard = Standard::Build { plan: &plan.scrub, asked: &asked, host: &build_host };
     let (artifacts, inherited) = pack(plan, &scrubbed, base.as_ref(), foreseen, standard, order, reporter)?;
     let preflight = target::check(plan, &artifacts, Own { standard, inherited: &inherited }, order, reporter)?;
-    report(order, &plan.image.stem(), scrubbed.tree())?;
+    report(plan, order, scrubbed.tree(), reporter)?;
     let scrub = ScrubRecord { plan: plan.scrub.clone(), actions: scrubbed.actions().to_vec() };
-    Ok(Made { artifacts, installed: records(&scrubbed, packages)?, scrub, preflight })
+    Ok(Made { artifacts, inventory, scrub, preflight })
 }
 
 /// The manifest and what else describes the files of the release. The outputs have the same packages: those of the
 /// first are listed.
 fn release(plan: &Plan, order: &Order, supplies: &Supplies, made: Vec<Made>, reporter: &Reporter) -> Result<()> {
     let step = reporter.step("release");
-    let (mut artifacts, mut installed, mut scrubs, mut preflight) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut artifacts, mut inventory, mut scrubs, mut preflight) = (Vec::new(), None, Vec::new(), Vec::new());
     for made in made {
         artifacts.extend(made.artifacts);
         preflight.extend(made.preflight);
         scrubs.push(made.scrub);
-        if installed.is_empty() {
-            installed = made.installed;
-        }
+        inventory.get_or_insert(made.inventory);
+    }
+    let inventory = inventory.unwrap_or_default();
+    if order.reports == Reports::Manifest {
+        inventory.write(&order.folder, &plan.image.stem())?;
     }
     let manifest = Manifest::new(Parts {
         plan,
@@ -355,7 +365,7 @@ fn release(plan: &Plan, order: &Order, supplies: &Supplies, made: Vec<Made>, rep
         containers: supplies.embedded.held(),
         description: order.description.clone(),
         packages: &supplies.packages,
-        installed,
+        installed: inventory.records,
         scrubs,
         preflight,
         warnings: &reporter.warnings(),
@@ -367,7 +377,12 @@ fn release(plan: &Plan, order: &Order, supplies: &Supplies, made: Vec<Made>, rep
 }
 
 /// What KIWI writes about an image, for those who ask for it.
-fn report(order: &Order, stem: &str, tree: &RootTree) -> Result<()> {
+fn report(plan: &Plan, order: &Order, tree: &RootTree, reporter: &Reporter) -> Result<()> {
+    let stem = plan.image.stem();
+    if order.reports != Reports::Manifest && plan.package_database != PackageDatabase::Keep {
+        let text = format!("{stem}.verified is empty: nothing in the image says what its files were");
+        reporter.warn(Warning { text, place: None });
+    }
     let write = |end: &str, text: &[u8]| host::file::write(&order.folder.join(format!("{stem}.{end}")), text);
     if order.reports != Reports::Manifest {
         write("verified", verified::text(tree)?.as_bytes())?;
@@ -481,32 +496,4 @@ fn pack(
     };
     audit(&folder.join(&artifact.name), &[])?;
     Ok((vec![artifact], Vec::new()))
-}
-
-/// What is in the finished image, with what is known of where it came from.
-fn records(tree: &ScrubbedTree, packages: &PackageSet) -> Result<Vec<PackageRecord>> {
-    let mut records = Vec::new();
-    for package in installed::read(tree.tree())? {
-        let key = (&package.name, &package.version, &package.arch);
-        let is_origin = |origin: &&package::Package| (&origin.name, &origin.version, &origin.arch) == key;
-        let origin = packages.packages.iter().find(is_origin);
-        let licence = match (package.licence(), package.copyright()) {
-            (None, Some(path)) => {
-                let copyright = tree.tree().read_if_there(&path)?.unwrap_or_default();
-                licence::from_copyright(&String::from_utf8_lossy(&copyright))
-            }
-            (licence, _) => licence,
-        };
-        records.push(PackageRecord {
-            sha256: origin.map(|package| package.sha256.clone()),
-            source: origin.map(|package| format!("{} {}", package.source, package.source_version)),
-            licence,
-            listed: package.line(),
-            name: package.name,
-            version: package.version,
-            arch: package.arch,
-        });
-    }
-    records.sort();
-    Ok(records)
 }

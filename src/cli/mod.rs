@@ -31,7 +31,7 @@ use crate::bytes::Bytes;
 use crate::description::Colour;
 use crate::error::{Exit, Result};
 use crate::plan::container;
-use crate::plan::{Choices, LayerCompression, LayerSplit, NetworkForScripts, Target, UpdateStack};
+use crate::plan::{Choices, LayerCompression, LayerSplit, NetworkForScripts, PackageDatabase, Target, UpdateStack};
 use crate::report::Verbosity;
 
 /// Everything that can be typed.
@@ -187,6 +187,9 @@ pub struct Selection {
     /// With or without a package manager in the image; default: as the description says
     #[arg(long, value_name = "kept|none")]
     pub update_stack: Option<UpdateStackChoice>,
+    /// What becomes of the database of packages: it stays, an SPDX document takes its place, or it goes
+    #[arg(long, value_name = "keep|sbom|none")]
+    pub package_database: Option<PackageDatabaseChoice>,
     /// Switch a scrub rule off by name (repeat for several); the manifest records it
     #[arg(long, value_name = "RULE")]
     pub scrub_except: Vec<String>,
@@ -226,6 +229,11 @@ impl Selection {
             update_stack: self.update_stack.map(|choice| match choice {
                 UpdateStackChoice::Kept => UpdateStack::Kept,
                 UpdateStackChoice::None => UpdateStack::None,
+            }),
+            package_database: self.package_database.map(|choice| match choice {
+                PackageDatabaseChoice::Keep => PackageDatabase::Keep,
+                PackageDatabaseChoice::Sbom => PackageDatabase::Sbom,
+                PackageDatabaseChoice::None => PackageDatabase::None,
             }),
             scrub_except: self.scrub_except.clone(),
             targets: self.targets.clone(),
@@ -299,6 +307,17 @@ pub enum UpdateStackChoice {
     /// A normal system with working, signed sources
     Kept,
     /// No package manager in the image
+    None,
+}
+
+/// `--package-database`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum PackageDatabaseChoice {
+    /// For scanners, in the form that they read
+    Keep,
+    /// A bill of materials in its place
+    Sbom,
+    /// Nothing in the image says what is installed
     None,
 }
 

@@ -12,8 +12,8 @@ use crate::plan::selection::Selection;
 use crate::plan::together;
 use crate::plan::{
     Choices, ContainerArchive, ContainerPlan, Demand, DiskPlan, DiskSize, Epoch, FilesystemKind, GrowRoot,
-    LayerCompression, LayerSplit, Load, Output, Overlay, Partition, PartitionSize, PartitionTable, Plan, PlannedTarget,
-    Recommends, RepositoryUse, Role, ScriptPhase, ScrubPreset, Signed, Support, UpdateStack,
+    LayerCompression, LayerSplit, Load, Output, Overlay, PackageDatabase, Partition, PartitionSize, PartitionTable,
+    Plan, PlannedTarget, Recommends, RepositoryUse, Role, ScriptPhase, ScrubPreset, Signed, Support, UpdateStack,
 };
 use crate::scrub::rule;
 use crate::{description, format, plan};
@@ -150,6 +150,14 @@ pub fn text(plan: &Plan) -> String {
         UpdateStack::None => "none: nothing in the image can install packages",
     };
     line("updates", stack.to_string());
+    let database = match plan.package_database {
+        PackageDatabase::Keep => None,
+        PackageDatabase::Sbom => Some("an SPDX document in the place of the package database"),
+        PackageDatabase::None => Some("none: nothing in the image says what is installed"),
+    };
+    if let Some(database) = database {
+        line("database", database.to_string());
+    }
     match &plan.output {
         Output::Disk(disk) => disk_lines(plan, disk, &mut line),
         Output::Container(container) => container_lines(container, &mut line),

@@ -27,6 +27,7 @@ pub mod removal;
 pub mod repository;
 pub mod rpm;
 pub mod rpmdb;
+pub mod sbom;
 pub mod solution;
 pub mod unpack;
 pub mod update_stack;

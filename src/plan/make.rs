@@ -3,6 +3,7 @@
 //! In: a [`Description`] and [`Choices`]. Out: a [`Plan`], or everything that stands in its way at once.
 //! Never does I/O.
 
+use super::package_database::package_database;
 use super::selection::Selection;
 use super::{
     Choices, Epoch, Image, Manager, Output, Plan, ScriptPhase, ScrubPlan, ScrubPreset, Seed, UpdateStack, Warning,
@@ -30,6 +31,7 @@ pub fn make(description: &Description, choices: &Choices) -> Result<Plan, Proble
     };
     let update_stack = request::update_stack(&selection, kind, &manager, choices);
     let packages = request::packages(&selection, kind, update_stack, &manager, &mut problems, &mut warnings);
+    let database = package_database(&selection, choices, update_stack, &manager, &mut problems);
     let asked = !packages.bootstrap.is_empty() || !packages.image.is_empty() || packages.has_groups();
     if asked && !selection.repositories.iter().any(|repository| repository.when_building()) {
         problems.add(Problem::invalid("packages are asked for, and no <repository> is selected").at(&description.span));
@@ -92,6 +94,7 @@ pub fn make(description: &Description, choices: &Choices) -> Result<Plan, Proble
         repositories,
         packages,
         update_stack,
+        package_database: database,
         root,
         scrub,
         output,

@@ -13,6 +13,7 @@ pub mod layout;
 mod make;
 mod output;
 pub mod overrides;
+mod package_database;
 pub mod request;
 pub mod resolved;
 pub mod rootfs;
@@ -39,6 +40,7 @@ pub use output::{
     PartitionSize, PartitionTable, Persistency, Role, Support, TimeoutStyle, USUAL_UNIT,
 };
 pub use overrides::Overrides;
+pub use package_database::PackageDatabase;
 pub use target::{Demand, PlannedTarget, Target};
 pub use trust::TrustPlan;
 
@@ -55,6 +57,8 @@ pub struct Choices {
     pub source_date_epoch: Option<i64>,
     /// `--update-stack`; wins over the description.
     pub update_stack: Option<UpdateStack>,
+    /// `--package-database`; wins over the description.
+    pub package_database: Option<PackageDatabase>,
     /// `--scrub-except RULE`: rules switched off by name.
     pub scrub_except: Vec<String>,
     /// `--network-for-scripts`.
@@ -92,6 +96,8 @@ pub struct Plan {
     pub packages: PackageRequest,
     /// With or without a package manager.
     pub update_stack: UpdateStack,
+    /// What becomes of the database of packages.
+    pub package_database: PackageDatabase,
     /// What happens to the tree after its packages are in.
     pub root: RootPlan,
     /// What is scrubbed.

@@ -52,7 +52,15 @@ fn difference(one: &Plan, other: &Plan) -> Option<String> {
     }
     let settings = |plan: &Plan| {
         let packages = &plan.packages;
-        (packages.manager, packages.recommends, packages.essential, plan.update_stack, plan.epoch, plan.root.network)
+        (
+            packages.manager,
+            packages.recommends,
+            packages.essential,
+            plan.update_stack,
+            plan.package_database,
+            plan.epoch,
+            plan.root.network,
+        )
     };
     if settings(one) != settings(other) {
         return Some("their packages are installed with other settings".into());

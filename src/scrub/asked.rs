@@ -19,6 +19,23 @@ pub struct Asked {
     pub passwords: BTreeSet<String>,
     /// With [`UpdateStack::None`], a package manager that is left is a leftover.
     pub update_stack: UpdateStack,
+    /// What becomes of the database of packages, once nothing needs it any more.
+    pub database: Database,
+}
+
+/// What becomes of the database of packages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Database {
+    /// It stays.
+    #[default]
+    Kept,
+    /// It goes.
+    Replaced {
+        /// What packages own, as they name it: nothing else in the image knows it afterwards.
+        owned: BTreeSet<RootPath>,
+        /// What takes its place, with the content.
+        by: Option<(RootPath, Vec<u8>)>,
+    },
 }
 
 /// The files of overlays, archives, `<file>` and the homes of `<user>`: the root stage collects them. What scripts

@@ -5,6 +5,7 @@
 
 pub mod asked;
 pub mod audit;
+mod database;
 mod homes;
 mod listing;
 mod owned;
@@ -19,7 +20,7 @@ use crate::error::{Error, Exit, Result};
 use crate::plan::{ScrubPlan, ScrubPreset};
 use crate::report::Reporter;
 use crate::root::{RootPath, RootTree};
-pub use asked::{Asked, BuildHost, DescribedPaths};
+pub use asked::{Asked, BuildHost, Database, DescribedPaths};
 pub use audit::{Auditor, Finding, Report, Severity, Standard, audit};
 pub use rule::{chosen, rule_names};
 use scrubber::Scrubber;
@@ -87,6 +88,7 @@ pub fn scrub(
         rule.apply(&mut scrubber)?;
         step.advance(1, 0);
     }
+    database::replace(&mut scrubber)?;
     let actions = scrubber.into_actions();
     step.now("audit");
     let report = audit(&tree, Standard::Build { plan, asked, host })?;

@@ -36,6 +36,11 @@ impl Owned {
         self.paths.extend(owned_paths(path, content).iter().map(|owned| listing.real(owned)));
     }
 
+    /// Adds paths that packages own, as they name them.
+    pub fn add<'p>(&mut self, paths: impl IntoIterator<Item = &'p RootPath>, listing: &Listing) {
+        self.paths.extend(paths.into_iter().map(|owned| listing.real(owned)));
+    }
+
     /// Where a file was diverted to is owned, too: three lines each, from, to, by whom.
     pub fn add_diversions(&mut self, content: &[u8], listing: &Listing) {
         let lines: Vec<&[u8]> = content.split(|byte| *byte == b'\n').collect();

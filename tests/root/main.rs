@@ -5,6 +5,7 @@
 mod support;
 
 mod artifacts;
+mod bill;
 mod derived;
 mod disk;
 mod dnf;

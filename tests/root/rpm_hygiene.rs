@@ -8,7 +8,7 @@ use std::process::Command;
 use ingot::plan::{ScrubPlan, ScrubPreset, UpdateStack};
 use ingot::report::Reporter;
 use ingot::root::{RootPath, RootTree};
-use ingot::scrub::{Asked, BuildHost, DescribedPaths, ScrubbedTree, Standard, audit, scrub};
+use ingot::scrub::{Asked, BuildHost, Database, DescribedPaths, ScrubbedTree, Standard, audit, scrub};
 
 use crate::support::rpm::{RpmWorld, need_rpm_world};
 use crate::support::{need, scratch, together};
@@ -43,7 +43,12 @@ fn host() -> BuildHost {
 }
 
 fn asked() -> Asked {
-    Asked { paths: DescribedPaths::default(), passwords: BTreeSet::new(), update_stack: UpdateStack::Kept }
+    Asked {
+        paths: DescribedPaths::default(),
+        passwords: BTreeSet::new(),
+        update_stack: UpdateStack::Kept,
+        database: Database::Kept,
+    }
 }
 
 fn cleaned(root: &Path) -> ScrubbedTree {

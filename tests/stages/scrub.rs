@@ -8,7 +8,7 @@ use ingot::plan::{ScrubPlan, ScrubPreset, UpdateStack};
 use ingot::report::Reporter;
 use ingot::root::tree::Kind;
 use ingot::root::{RootPath, RootTree};
-use ingot::scrub::{Asked, BuildHost, DescribedPaths, Done, ScrubbedTree, scrub};
+use ingot::scrub::{Asked, BuildHost, Database, DescribedPaths, Done, ScrubbedTree, scrub};
 
 const EPOCH: i64 = 1_700_000_000;
 
@@ -27,6 +27,7 @@ fn asked(paths: &[&str]) -> Asked {
         paths: paths.iter().map(|path| RootPath::from(*path)).collect::<DescribedPaths>(),
         passwords: BTreeSet::new(),
         update_stack: UpdateStack::Kept,
+        database: Database::Kept,
     }
 }
 

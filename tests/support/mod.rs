@@ -20,6 +20,7 @@ pub mod packages;
 pub mod pacman;
 pub mod plan;
 pub mod proxy;
+pub mod python;
 pub mod registry;
 pub mod rpm;
 pub mod rpm_image;

@@ -73,6 +73,7 @@ pub fn plan(repositories: Vec<Repository>, packages: &[&str]) -> Plan {
             essential: Essential::Kept,
         },
         update_stack: UpdateStack::None,
+        package_database: PackageDatabase::Keep,
         root: RootPlan {
             overlays: Vec::new(),
             users: Vec::new(),

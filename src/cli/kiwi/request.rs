@@ -153,6 +153,7 @@ pub fn choices(globals: &Globals) -> Result<Choices> {
         arch: host.to_string(),
         source_date_epoch: epoch,
         update_stack: None,
+        package_database: None,
         targets: Vec::new(),
         scrub_except: Vec::new(),
         network_for_scripts: NetworkForScripts::Host,

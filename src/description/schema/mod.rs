@@ -281,6 +281,15 @@ pub const EXTENSIONS: &[Element] = &[
             .mandatory(),
         attribute("profiles", Value::Profiles).about("Counts where one of these profiles is chosen"),
     ]),
+    element("package-database", &["extension"])
+        .about("What becomes of the database of packages in an image without update stack")
+        .often()
+        .with(&[
+            attribute("mode", Value::OneOf(&["keep", "sbom", "none"]))
+                .about("It stays, a bill of materials takes its place, or it goes")
+                .mandatory(),
+            attribute("profiles", Value::Profiles).about("Counts where one of these profiles is chosen"),
+        ]),
     element("overlay", &["extension"]).about("A shared folder that is copied over the tree").often().with(&[
         attribute("name", Value::FileName)
             .about("Its folder in rootfs-overlays/, beside the description or in a folder above")

@@ -10,6 +10,8 @@ use crate::host::rooted::Kind;
 use crate::package::rpmdb::{self, Format};
 use crate::plan::{ScrubPreset, UpdateStack};
 use crate::root::RootPath;
+use crate::scrub::Database;
+use crate::scrub::database;
 use crate::scrub::listing::Listing;
 use crate::scrub::owned::{self, Owned};
 use crate::scrub::password::{self, Weakness};
@@ -26,6 +28,7 @@ pub(super) fn judge(standard: &Standard, seen: &[Sighting]) -> Report {
     judge.accounts();
     judge.build_settings();
     judge.package_databases();
+    judge.replaced_database();
     judge.boot();
     if standard.update_stack() == UpdateStack::None {
         judge.update_stack(seen);
@@ -57,6 +60,11 @@ impl<'a> Judge<'a> {
             by_path.get(&RootPath::from(path)).and_then(|seen| seen.content.as_deref()).unwrap_or_default()
         };
         owned.add_diversions(content(owned::DIVERSIONS), &listing);
+        if let Standard::Build { asked, .. } = standard
+            && let Database::Replaced { owned: paths, .. } = &asked.database
+        {
+            owned.add(paths, &listing);
+        }
         let described = match standard {
             Standard::Build { asked, .. } => asked.paths.iter().map(|path| listing.real(path)).collect(),
             Standard::Artifact(_) => BTreeSet::new(),
@@ -374,6 +382,32 @@ impl<'a> Judge<'a> {
         match self.standard {
             Standard::Build { plan, .. } => plan.preset == ScrubPreset::Container,
             Standard::Artifact(preset) => *preset == ScrubPreset::Container,
+        }
+    }
+
+    /// A package database that was to go, and what takes its place.
+    fn replaced_database(&mut self) {
+        let Standard::Build { asked, .. } = self.standard else { return };
+        let Database::Replaced { by, .. } = &asked.database else { return };
+        let class = database::CLASS;
+        let mut left = Vec::new();
+        for (path, seen) in &self.by_path {
+            if !seen.entry.is_folder() && database::FOLDERS.iter().any(|folder| path.is_below(&(*folder).into())) {
+                left.push((*path).clone());
+            }
+        }
+        for path in left {
+            let what = "is part of a package database, in an image that is to have none".to_string();
+            self.found(Finding { severity: Severity::Leftover, class, path, what });
+        }
+        if let Some((path, content)) = by {
+            let there = self.by_path.get(&self.listing.real(path));
+            let whole = there.is_some_and(|seen| seen.entry.is_file() && seen.entry.size.0 == content.len() as u64);
+            if !whole {
+                let what =
+                    "is the bill of materials in the place of the package database, and is not there".to_string();
+                self.found(Finding { severity: Severity::Leftover, class, path: path.clone(), what });
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::scrub::DescribedPaths;
+use crate::scrub::{Database, DescribedPaths};
 
 const KEY: &str = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIIrYSSNQFaA2Hwf1duRSxKtLYX5CB04fSeQ6tF1aY/PuoAoGCCqGSM49\n";
 const LINUX: &str =
@@ -114,6 +114,7 @@ fn found(tree: &RootTree, described: &[&str], except: &[&str]) -> Vec<(Severity,
         paths: described.iter().map(|path| RootPath::from(*path)).collect::<DescribedPaths>(),
         passwords: BTreeSet::new(),
         update_stack: UpdateStack::Kept,
+        database: Database::Kept,
     };
     let report = audit(tree, Standard::Build { plan: &plan, asked: &asked, host: &host() }).unwrap();
     report
