@@ -35,7 +35,7 @@ pub(super) fn with_pieces(
         let artifact = write(&mut pieces)?;
         if let (reused @ 1.., made) = pieces.reused_and_made() {
             reporter.log_line(&format!(
-                "{what}: {} of compressed pieces foreseen, {} made",
+                "{what}: {} of compressed pieces made while scripts ran, {} made",
                 Bytes(reused),
                 Bytes(made)
             ));
@@ -62,7 +62,8 @@ pub(super) fn with_pieces(
     let (reused, made) = pieces.reused_and_made();
     if reused + made > 0 {
         let damage = if pieces.met_damage() { "; some of the kept ones were damaged" } else { "" };
-        say(&format!("{what}: {} of compressed pieces reused, {} made{damage}", Bytes(reused), Bytes(made)));
+        let how = if is_first { "made while scripts ran" } else { "reused" };
+        say(&format!("{what}: {} of compressed pieces {how}, {} made{damage}", Bytes(reused), Bytes(made)));
     }
     if is_first || pieces.met_damage() || made > (reused + made) / STALE {
         let index = Value::String(to_hex(pieces.index()));

@@ -292,8 +292,9 @@ fn a_damaged_initrd_is_dropped_and_made_again() {
 fn what_did_not_change_is_not_compressed_again_and_damaged_pieces_are() {
     need!(root);
     let _turn = together();
-    let bench = Bench::new();
     for (kind, name) in [("disk", "qcow2"), ("container", "container")] {
+        // A cache of its own: there is one entry of pieces.
+        let bench = Bench::new();
         let fresh = if kind == "disk" { bench.disk() } else { bench.container() };
         let description = fresh.file("root/etc/motd", "one\n");
         let told = |answer: &Answer| {
@@ -302,7 +303,7 @@ fn what_did_not_change_is_not_compressed_again_and_damaged_pieces_are() {
             lines.collect::<Vec<_>>().join("; ")
         };
         let first = told(&build(&bench, &description, "out"));
-        assert!(first.starts_with("0 bytes of compressed pieces reused, ") && first.contains("kept"), "{first}");
+        assert!(first.contains(" of compressed pieces made while scripts ran, ") && first.contains("kept"), "{first}");
         let description = description.file("root/etc/motd", "two\n");
         let second = told(&build(&bench, &description, "out"));
         assert!(!second.starts_with("0 ") && !second.contains("kept"), "{second}");
@@ -323,8 +324,5 @@ fn what_did_not_change_is_not_compressed_again_and_damaged_pieces_are() {
         assert!(third.contains("some of the kept ones were damaged") && third.contains("its pieces kept"), "{third}");
         cold();
         cache(&bench, "verify").run().expect(0);
-        for folder in ["out", "cold"] {
-            fs::remove_dir_all(bench.path(folder)).unwrap();
-        }
     }
 }
