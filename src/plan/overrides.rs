@@ -41,6 +41,9 @@ pub struct Overrides {
     pub certificates_for: Option<String>,
     /// `--delete-package`: removed again with what only they needed, before the configuration.
     pub delete_packages: Vec<String>,
+    /// `--set-release-version`: in place of the description's.
+    #[serde(default)]
+    pub release_version: Option<String>,
     /// `--set-container-tag`.
     pub container_tag: Option<String>,
     /// `--set-container-derived-from`.
@@ -109,6 +112,9 @@ pub struct RepositoryWords {
     pub image_include: Option<bool>,
     /// Whether metadata must be signed.
     pub repository_gpgcheck: Option<bool>,
+    /// Whether each package must be signed.
+    #[serde(default)]
+    pub package_gpgcheck: Option<bool>,
     /// Keys that may sign it.
     pub keys: Vec<KeyWords>,
     /// Divided by blanks.
@@ -162,6 +168,10 @@ impl Overrides {
             if !names.is_empty() {
                 description.packages.push(packages(option, kind, names));
             }
+        }
+        if let Some(version) = &self.release_version {
+            let written = spanned(version, &span("--set-release-version", version));
+            description.preferences.iter_mut().for_each(|part| part.release_version = Some(written.clone()));
         }
         problems.or(description)
     }
@@ -404,6 +414,7 @@ impl RepositoryWords {
         repository.source_type = text(&self.source_type).or(repository.source_type.take());
         repository.image_include = self.image_include.unwrap_or(repository.image_include);
         repository.repository_gpgcheck = self.repository_gpgcheck.or(repository.repository_gpgcheck);
+        repository.package_gpgcheck = self.package_gpgcheck.filter(|_| !is_apt).or(repository.package_gpgcheck);
         if let Some(components) = &self.components {
             repository.components = components.split_whitespace().map(str::to_string).collect();
         }

@@ -326,7 +326,7 @@ pub fn digests(folder: &Path) -> BTreeMap<String, String> {
 /// Every regular file of an archive, unpacked with GNU tar below `folder`, archives and gzip inside it unpacked too.
 pub fn unpack(archive: &Path, folder: &Path) {
     fs::create_dir_all(folder).unwrap();
-    let tar = ["--extract", "--xattrs", "--numeric-owner", "--delay-directory-restore", "--file"];
+    let tar = ["--extract", "--xattrs", "--xattrs-include=*", "--numeric-owner", "--delay-directory-restore", "--file"];
     let status = Command::new("tar").args(tar).arg(archive).arg("--directory").arg(folder).status().unwrap();
     assert!(status.success(), "GNU tar cannot unpack {}", archive.display());
 }

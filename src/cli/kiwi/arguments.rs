@@ -212,7 +212,7 @@ pub struct Common {
     /// Set an attribute of the image's <type> (repeat for several)
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub set_type_attr: Vec<(String, String)>,
-    /// Ignored: apt has no $releasever
+    /// The $releasever of zypper and dnf, in place of <release-version>
     #[arg(long, value_name = "VERSION")]
     pub set_release_version: Option<String>,
     /// A key that may sign repositories (repeat for several)

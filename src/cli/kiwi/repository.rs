@@ -40,8 +40,6 @@ pub fn parse(option: &str, value: &str, credentials: Option<&str>) -> Result<Rep
         Some("false") => Ok(Some(false)),
         Some(other) => Err(wrong(format!("{} is `{other}`, neither true nor false", WORDS[at]))),
     };
-    // Whether single packages are signed is no question for apt: their digests are in the signed index.
-    truth(5)?;
     Ok(RepositoryWords {
         written: without_login(value),
         source: text(0).ok_or_else(|| wrong("SOURCE is empty".into()))?,
@@ -50,6 +48,7 @@ pub fn parse(option: &str, value: &str, credentials: Option<&str>) -> Result<Rep
         priority: text(3),
         image_include: truth(4)?,
         repository_gpgcheck: truth(9)?,
+        package_gpgcheck: truth(5)?,
         keys: word(6).map(|keys| keys.trim_matches(['{', '}']).split(';').map(key).collect()).unwrap_or_default(),
         components: text(7),
         distribution: text(8),

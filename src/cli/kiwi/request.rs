@@ -46,10 +46,6 @@ impl Request {
         settings: &Settings,
         warnings: &mut Vec<Warning>,
     ) -> Result<Request> {
-        if let Some(version) = &common.set_release_version {
-            let text = format!("--set-release-version {version} is ignored: sources of apt name their suite");
-            warnings.push(Warning { text, place: None });
-        }
         if let (Some(family), true) = (&common.ca_target_distribution, common.ca_cert.is_empty()) {
             let text = format!("--ca-target-distribution {family} is ignored: there is no --ca-cert");
             warnings.push(Warning { text, place: None });
@@ -72,6 +68,7 @@ impl Request {
             packages: common.add_package.clone(),
             bootstrap_packages: common.add_bootstrap_package.clone(),
             delete_packages: common.delete_package.clone(),
+            release_version: common.set_release_version.clone(),
             certificates: common.ca_cert.iter().map(|path| certificate(path)).collect::<Result<_>>()?,
             certificates_for: common.ca_target_distribution.clone(),
             container_tag: common.set_container_tag.clone(),
