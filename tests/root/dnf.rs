@@ -211,7 +211,13 @@ fn each_dnf_finds_the_modules_where_it_looks_for_them() {
         ("dnf5", "dnf5", "usr/lib/sysimage/libdnf5/modules.toml", "enabled_stream = \"2\""),
     ] {
         let url = format!("dir://{}", at("served").display());
-        fs::write(at("image/config.xml"), DESCRIPTION.replace("MANAGER", manager).replace("URL", &url)).unwrap();
+        let mut xml = DESCRIPTION.replace("MANAGER", manager).replace("URL", &url);
+        if manager == "microdnf" {
+            // The other way to choose a stream, which dnf4 knows.
+            let module = "<collectionModule name=\"tiny-module\" stream=\"2\" enable=\"true\"/>";
+            xml = xml.replace(module, "<namedCollection name=\"tiny-module:2\"/>");
+        }
+        fs::write(at("image/config.xml"), xml).unwrap();
         let build = Ingot::new(["build"]).arg(at("image")).arg("--target-dir").arg(at(manager));
         let build = build.args(["--source-date-epoch", &DATE.to_string(), "--cache-dir"]);
         build.arg(at("cache")).env("INGOT_WORK_DIR", text(&at("work"))).run().expect(0);

@@ -4,6 +4,8 @@
 //! a stream that does not exist; the same state, in the image's dnf's form, for an image that keeps it. Never guesses which
 //! stream is the default one.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Dnf, Generation, failure};
@@ -42,8 +44,19 @@ impl Dnf<'_> {
                 return Err(failure::of(self, &format!("{verb} the modules"), &ended, &arguments));
             }
         }
-        let json = serde_json::to_vec(&self.states()?)
-            .map_err(|error| Error::cannot(Exit::Bug, "note the modules").because(error))?;
+        Ok(())
+    }
+
+    /// Notes dnf's state for [`write`], with the streams that are enabled beside it.
+    pub(super) fn note_modules(&self, beside: &BTreeMap<String, String>) -> Result<()> {
+        let mut states = self.states()?;
+        for (name, stream) in beside {
+            states.retain(|state| state.name != *name);
+            states.push(State { name: name.clone(), stream: stream.clone(), enabled: true });
+        }
+        states.sort_by(|one, other| one.name.cmp(&other.name));
+        let json =
+            serde_json::to_vec(&states).map_err(|error| Error::cannot(Exit::Bug, "note the modules").because(error))?;
         file::write(&noted(self.rpm), &json)
     }
 
@@ -67,19 +80,17 @@ impl Dnf<'_> {
                 }
             }
         }
-        let mut states = parse(&text);
-        states.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(states)
+        Ok(parse(&text))
     }
 }
 
-/// Tells the image's own dnf, so that an update stays within the stream. Nothing where the description has no modules.
+/// Tells the image's own dnf, so that an update stays within the stream. Nothing where no module was chosen.
 pub(in crate::package::rpm) fn write(rpm: &Rpm, tree: &Rooted) -> Result<()> {
-    if rpm.request.modules.is_empty() {
-        return Ok(());
-    }
     let states: Vec<State> = serde_json::from_slice(&file::read(&noted(rpm))?)
         .map_err(|error| Error::cannot(Exit::Bug, "read which modules were noted").because(error))?;
+    if states.is_empty() {
+        return Ok(());
+    }
     if rpm.manager == Manager::Dnf5 {
         return tree.write(&FILE_OF_FIVE.into(), of_five(&states), 0o644);
     }

@@ -26,5 +26,8 @@ class Report(dnf.Plugin):
                 "repo_id": package.reponame,
                 "package_path": package.localPkg(),
             })
+        # `@NAME:STREAM` enables a module on its own; what a command enabled before is not among these.
+        container = getattr(self.base, "_moduleContainer", None)
+        modules = dict(container.getEnabledStreams()) if container else {}
         with open(os.environ["INGOT_DNF_REPORT"], "w") as file:
-            json.dump({"rpms": rpms}, file)
+            json.dump({"rpms": rpms, "modules": modules}, file)

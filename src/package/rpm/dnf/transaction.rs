@@ -3,6 +3,7 @@
 //! In: the report of our plugin (dnf4) or the stored transaction (dnf5), both JSON. Out: [`Chosen`]. Never trusts a path
 //! outside the folders that dnf was given, but for a repository on this host.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -23,6 +24,9 @@ const STORED: &str = "transaction.json";
 struct Transaction {
     #[serde(default)]
     rpms: Vec<Item>,
+    /// Streams that were enabled because a group is called `NAME:STREAM`; dnf4 only.
+    #[serde(default)]
+    modules: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -50,7 +54,7 @@ pub(super) fn forget(dnf: &Dnf<'_>) -> Result<()> {
     file::remove(&dnf.stored().join(STORED))
 }
 
-/// Reads the answer.
+/// Reads the answer, and notes what the image's own dnf must know of it.
 pub(super) fn read(dnf: &Dnf<'_>, ended: &Ended) -> Result<Vec<Chosen>> {
     let (path, folder) = match dnf.generation {
         Generation::Four => (dnf.report(), PathBuf::new()),
@@ -62,6 +66,7 @@ pub(super) fn read(dnf: &Dnf<'_>, ended: &Ended) -> Result<Vec<Chosen>> {
     let text = file::read_text(&path)?;
     let transaction: Transaction =
         serde_json::from_str(&text).map_err(|error| Error::cannot(Exit::Bug, "learn what dnf chose").because(error))?;
+    dnf.note_modules(&transaction.modules)?;
     transaction.rpms.into_iter().map(|item| chosen(dnf, item, &folder)).collect()
 }
 
