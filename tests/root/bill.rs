@@ -11,7 +11,7 @@ use crate::support::packages::DATE;
 use crate::support::{need, python, together};
 
 /// The readers of both forms.
-const READERS: &[&str] =
+pub const READERS: &[&str] =
     &["spdx-tools==0.8.5", "cyclonedx-python-lib[json-validation]==11.12.0", "packageurl-python==0.17.6"];
 
 const CYCLONEDX: &str = "\

@@ -30,6 +30,7 @@ mod rpm_hygiene;
 mod rpm_world;
 mod sandbox;
 mod script;
+mod stack;
 mod stages;
 mod symlinks;
 mod together;

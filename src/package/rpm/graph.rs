@@ -76,6 +76,11 @@ impl Graph {
         provided.chain(self.files.get(name).into_iter().flatten().copied())
     }
 
+    /// What a package itself needs.
+    pub fn needed_by(&self, at: usize) -> BTreeSet<usize> {
+        self.needs[at].iter().flat_map(|need| self.providers(need)).collect()
+    }
+
     /// Everything that these packages need, they themselves included.
     pub fn closure(&self, roots: impl IntoIterator<Item = usize>) -> BTreeSet<usize> {
         self.closure_without(roots, &BTreeSet::new())

@@ -4,7 +4,7 @@
 //! the form that it reads. The host's configuration of rpm is not read, and nothing of the host can be changed. A scriptlet
 //! that fails is an error, whatever rpm thinks of it.
 
-use super::{DATABASE, Rpm, failure};
+use super::{DATABASE, Dependencies, Rpm, failure};
 use crate::error::{Error, Exit, Result};
 use crate::host::file;
 use crate::host::program::{Ended, status_text};
@@ -98,6 +98,10 @@ pub(super) fn install(
     let mut words = vec!["--install", "--nosignature", "--ignorearch", "--ignoreos", "--noplugins"];
     if rpm.request.rpm.exclude_documentation {
         words.push("--excludedocs");
+    }
+    // They are still installed in the order of their dependencies.
+    if rpm.dependencies == Dependencies::WithoutStack {
+        words.push("--nodeps");
     }
     let archives: Vec<String> = packages.iter().map(|package| package.archive.display().to_string()).collect();
     words.extend(archives.iter().map(String::as_str));

@@ -14,6 +14,7 @@ mod install;
 mod query;
 mod removal;
 mod repomd;
+mod stack;
 mod zypper;
 
 use std::collections::BTreeSet;
@@ -88,6 +89,18 @@ pub struct Rpm {
     version: String,
     /// Digests of the packages of the bootstrap phase; known once they are resolved.
     bootstrap: BTreeSet<String>,
+    /// Known once packages are resolved.
+    dependencies: Dependencies,
+}
+
+/// Whether packages have everything that they require.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Dependencies {
+    /// They do.
+    #[default]
+    Whole,
+    /// What only serves an update stack is left out, though one of them requires it.
+    WithoutStack,
 }
 
 impl Rpm {
@@ -112,6 +125,7 @@ impl Rpm {
             divided: script || !plan.root.bootstrap_archives.is_empty(),
             version: String::new(),
             bootstrap: BTreeSet::new(),
+            dependencies: Dependencies::Whole,
         })
     }
 
@@ -122,6 +136,27 @@ impl Rpm {
 
     fn used(&self) -> Vec<&Repository> {
         self.repositories.iter().filter(|one| one.source.used != RepositoryUse::ImageOnly).collect()
+    }
+
+    /// Takes the update stack, and what only it needs, out of what the manager chose. Says whether the rest still has
+    /// everything that it requires.
+    fn leave_out_stack(
+        &self,
+        chosen: &mut Vec<Chosen>,
+        headers: &mut Vec<Header>,
+        reporter: &Reporter,
+    ) -> Result<Dependencies> {
+        let graph = Graph::new(headers, self.request.recommends);
+        let request = &self.request;
+        let mut wanted = graph.asked_for(&request.bootstrap, &request.bootstrap_groups);
+        wanted.extend(graph.asked_for(&request.image, &request.image_groups));
+        wanted.extend((0..chosen.len()).filter(|at| chosen[*at].asked_for));
+        let left_out = stack::left_out(self, headers, &wanted, reporter)?;
+        let mut at = 0..;
+        chosen.retain(|_| at.next().is_some_and(|at| !left_out.places.contains(&at)));
+        let mut at = 0..;
+        headers.retain(|_| at.next().is_some_and(|at| !left_out.places.contains(&at)));
+        Ok(if left_out.required { Dependencies::WithoutStack } else { Dependencies::Whole })
     }
 
     /// Positions of the packages of the bootstrap phase: all where nothing runs between the two.
@@ -146,7 +181,7 @@ impl PackageManager for Rpm {
             );
         }
         let folder = ManagerFolder::open(self, &used, reporter)?;
-        let chosen = match self.manager {
+        let mut chosen = match self.manager {
             Manager::Zypper => zypper::solve(self, &folder, &used, reporter)?,
             _ => dnf::solve(self, &folder, &used, reporter)?,
         };
@@ -155,10 +190,14 @@ impl PackageManager for Rpm {
         let releases = used.iter().map(|repository| repomd::read(repository, &used, &folder, reporter));
         let releases: Vec<ReleaseFile> = releases.collect::<Result<_>>()?;
         let signed = releases.iter().filter(|release| release.signed == Signed::Required).count();
-        let summary = format!("{} packages from {} repositories, {signed} signed", chosen.len(), used.len());
         let kept = self.scratch.join("rpm").join("archives");
         file::create_folders(&kept)?;
-        let headers = chosen.iter().map(|one| query::header(&one.archive)).collect::<Result<Vec<Header>>>()?;
+        let mut headers = chosen.iter().map(|one| query::header(&one.archive)).collect::<Result<Vec<Header>>>()?;
+        if self.update_stack == UpdateStack::None {
+            self.dependencies = self.leave_out_stack(&mut chosen, &mut headers, reporter)?;
+        }
+        let used = self.used();
+        let summary = format!("{} packages from {} repositories, {signed} signed", chosen.len(), used.len());
         let graph = Graph::new(&headers, self.request.recommends);
         let request = &self.request;
         let mut requested = graph.asked_for(&request.bootstrap, &request.bootstrap_groups);
@@ -233,6 +272,9 @@ impl PackageManager for Rpm {
         _reporter: &Reporter,
     ) -> Result<Vec<String>> {
         install::forget_traces(tree)?;
+        if self.update_stack == UpdateStack::None {
+            stack::forget_state(tree)?;
+        }
         Ok(Vec::new())
     }
 
