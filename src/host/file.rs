@@ -192,6 +192,19 @@ pub fn free_space(path: &Path) -> Result<crate::bytes::Bytes> {
     Ok(crate::bytes::Bytes(stat.f_bavail * stat.f_frsize))
 }
 
+/// Whether no program may be started from the filesystem that holds `path`.
+pub fn executes_nothing(path: &Path) -> Result<bool> {
+    let stat = rustix::fs::statvfs(path).or_cannot(|| format!("ask how {} is mounted", path.display()))?;
+    Ok(stat.f_flag.contains(rustix::fs::StatVfsMountFlags::NOEXEC))
+}
+
+/// Whether the filesystem that holds `path` has no room for one more file, however many bytes are free.
+pub fn lacks_inodes(path: &Path) -> Result<bool> {
+    let stat = rustix::fs::statvfs(path).or_cannot(|| format!("ask for the free inodes of {}", path.display()))?;
+    // Filesystems that make inodes as they need them count none.
+    Ok(stat.f_files > 0 && stat.f_favail == 0)
+}
+
 /// Whether anything is there, a dangling symlink included.
 pub fn exists(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()

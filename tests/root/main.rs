@@ -32,6 +32,7 @@ mod sandbox;
 mod script;
 mod stack;
 mod stages;
+mod surroundings;
 mod symlinks;
 mod together;
 mod tree;
