@@ -313,3 +313,34 @@ fn debian_distroless_like_holds_one_program_and_what_it_needs() {
     assert!(size < 16 << 20, "{size} bytes for one small program");
     Ingot::new(["audit"]).arg(&archive).run().expect(0);
 }
+
+#[test]
+fn debian_micro_has_a_shell_and_a_database_for_scanners_and_installs_nothing() {
+    need!(root);
+    need!("podman", "runc", "dpkg", "dpkg-query");
+    let _turn = alone();
+    let scratch = scratch();
+    let out = scratch.path().join("out");
+    cast("debian-micro", &["--type", "docker"], &out);
+    let archive = result(&out, ".docker.tar");
+    let podman = Podman { folder: scratch.path().to_path_buf() };
+    podman.run(&["load", "--quiet", "--input", text(&archive)], "");
+    let said = podman.run_image("localhost/debian-micro:12", &["/usr/bin/bash", "-c", "ls /etc/ssl/certs | wc -l"], "");
+    assert!(said.trim().parse::<u32>().unwrap() > 100, "{said}");
+    drop(podman);
+    let tree = scratch.path().join("tree");
+    unpack_docker(&archive, &tree);
+    for gone in ["usr/bin/apt-get", "usr/bin/dpkg", "usr/bin/perl", "etc/apt", "var/lib/apt", "var/cache/debconf"] {
+        assert!(fs::symlink_metadata(tree.join(gone)).is_err(), "{gone}");
+    }
+    let database = tree.join("var/lib/dpkg");
+    let known = run("dpkg-query", &["--admindir", text(&database), "--show", "--showformat", "${Package}\n"]);
+    let listed = fs::read_to_string(result(&out, ".packages")).unwrap();
+    assert_eq!(known.lines().count(), listed.lines().count(), "{known}");
+    // dpkg itself finds every file as its package brought it.
+    let verified = run("dpkg", &["--root", text(&tree), "--verify"]);
+    assert_eq!(verified, "");
+    let size: u64 = fs::metadata(&archive).unwrap().len();
+    assert!(size < 24 << 20, "{size} bytes");
+    Ingot::new(["audit"]).arg(&archive).run().expect(0);
+}

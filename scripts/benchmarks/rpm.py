@@ -1,0 +1,79 @@
+"""Containers of rpm packages: the repository that the tests make, by zypper and by dnf, beside KIWI."""
+import re
+from .ground import *
+
+PACKAGES = ["busybox", "filesystem", "libtiny1", "tiny-accounts", "tiny-app", "tiny-lua", "tiny-ping", "tiny-provider",
+            "tiny-recommended", "tiny-suggested"]
+
+
+def world():
+    """The signed repository of the tests, and its key."""
+    run("cargo", "test", "--quiet", "--test", "root", "rpm_world", cwd=HOME)
+    newest = max((HOME / "target/tmp").glob("rpmworld-*/repository"), key=lambda path: path.stat().st_mtime)
+    return newest, newest.parent / "tiny.asc"
+
+
+class RpmBuilder:
+    """ingot on a description without update stack: KIWI leaves its package manager out only where all packages are in
+    the bootstrap list."""
+
+    def __init__(self, manager, folder=WORK):
+        need(zypper="zypper", dnf="dnf", rpmbuild="rpm", createrepo_c="createrepo-c", busybox="busybox-static")
+        repository, key = world()
+        self.manager, self.work = manager, folder
+        self.folder, self.cache = folder / f"rpm-{manager}.d", folder / f"rpm-{manager}.cache"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(key, self.folder / "tiny.asc")
+        lines = "".join(f'<package name="{package}"/>' for package in PACKAGES)
+        (self.folder / "config.xml").write_text(f"""<?xml version="1.0" encoding="utf-8"?>
+<image schemaversion="8.0" name="bench-{manager}">
+  <description type="system"><author>bench</author><contact>{KEY}</contact><specification>bench</specification></description>
+  <preferences><version>1.0.0</version><packagemanager>{manager}</packagemanager>
+    <type image="docker"><containerconfig name="bench" tag="1"/></type></preferences>
+  <repository type="rpm-md" alias="tiny"><source path="dir://{repository}"><signing key="file://{self.folder}/tiny.asc"/></source>
+  </repository>
+  <packages type="bootstrap">{lines}</packages>
+</image>
+""")
+
+    def __call__(self, *options):
+        run(INGOT, "build", self.folder, "--target-dir", self.out(), "--cache-dir", self.cache, *options)
+
+    def out(self):
+        return self.work / f"rpm-{self.manager}.out"
+
+    def afresh(self):
+        """Forgets stages and results, not packages and metadata."""
+        for name in "results", "stages", "pieces":
+            shutil.rmtree(self.cache / name, ignore_errors=True)
+
+    def share(self):
+        """How much of a build is spent outside of the package manager and rpm, in percent."""
+        self.afresh()
+        start = time.monotonic()
+        said = run(INGOT, "build", self.folder, "--target-dir", self.out(), "--cache-dir", self.cache, "--no-stage-cache")
+        whole = time.monotonic() - start
+        theirs = sum(float(seconds) for step, seconds in
+                     re.findall(r"^ *(resolve|bootstrap|install) .*?([0-9.]+)s$", said, re.M))
+        return 100 * (whole - theirs) / whole
+
+
+def kiwi_rpm(builder):
+    """KIWI on the same description, its package cache warm."""
+    kiwi_installed()
+    need(umoci="umoci", skopeo="skopeo")
+    target = builder.work / f"kiwi-{builder.manager}.out"
+    shutil.rmtree(target, ignore_errors=True)
+    run(KIWI, "--shared-cache-dir", builder.work / f"kiwi-{builder.manager}.cache", "system", "build", "--description", builder.folder,
+        "--target-dir", target)
+
+
+def rows():
+    def ours(builder):
+        builder.afresh()
+        return lambda: builder("--quiet", "--no-stage-cache")
+
+    for name, manager in ("rpm-zypper", "zypper"), ("rpm-dnf", "dnf4"):
+        yield Row(name, lambda builder: f"container of {len(PACKAGES)} rpm packages by {builder.manager}; "
+                  f"{builder.share():.0f} % of it is ingot's own", ours, f"KIWI, {manager}",
+                  lambda builder: lambda: kiwi_rpm(builder), make=lambda manager=manager: RpmBuilder(manager))
