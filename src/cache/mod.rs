@@ -3,6 +3,7 @@
 //! In: bytes and their SHA-256. Out: immutable files. Never returns an entry that was not verified.
 
 pub mod digest;
+pub mod managers;
 pub mod packages;
 pub mod stages;
 pub mod unpacked;

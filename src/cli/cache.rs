@@ -11,7 +11,7 @@ use serde_json::json;
 use super::parse_size;
 use super::say::print_line;
 use crate::bytes::Bytes;
-use crate::cache::{PackageStore, StageStore};
+use crate::cache::{PackageStore, StageStore, managers};
 use crate::error::{Error, Exit, Result};
 use crate::host;
 
@@ -70,7 +70,7 @@ pub enum CacheCommand {
         /// Where it is.
         #[command(flatten)]
         cache: CacheFolder,
-        /// What stages may take, and what packages may take: each of them
+        /// What stages may take, what packages may take, and what zypper, dnf and pacman may keep: each of them
         #[arg(long, value_name = "SIZE", default_value = "20G", value_parser = parse_size)]
         limit: Bytes,
     },
@@ -105,9 +105,16 @@ fn open(cache: &CacheFolder) -> Result<(StageStore, PackageStore)> {
 fn list(cache: &CacheFolder, as_json: bool) -> Result<u8> {
     let (stages, packages) = open(cache)?;
     let (listed, packages) = (stages.list()?, packages.list()?);
+    let kept = managers::list(&cache.folder())?;
+    let of_managers = kept.iter().map(|folder| folder.size).sum::<Bytes>();
     let size = packages.iter().map(|(_, size)| *size).sum::<Bytes>();
     if as_json {
-        let all = json!({"stages": listed, "packages": {"count": packages.len(), "size": size}});
+        let packages = json!({"count": packages.len(), "size": size});
+        let all = json!({
+            "stages": listed,
+            "packages": packages,
+            "managers": {"count": kept.len(), "size": of_managers},
+        });
         print_line(format_args!("{all:#}"))?;
         return Ok(0);
     }
@@ -122,7 +129,12 @@ fn list(cache: &CacheFolder, as_json: bool) -> Result<u8> {
         ))?;
     }
     let taken = listed.iter().map(|stage| stage.size).sum::<Bytes>();
-    print_line(format_args!("{} stages, {taken}; {} packages, {size}", listed.len(), packages.len()))?;
+    let (stages, archives) = (listed.len(), packages.len());
+    let other = match kept.len() {
+        0 => String::new(),
+        count => format!("; {count} folders of zypper, dnf and pacman, {of_managers}"),
+    };
+    print_line(format_args!("{stages} stages, {taken}; {archives} packages, {size}{other}"))?;
     Ok(0)
 }
 
@@ -130,8 +142,14 @@ fn collect(cache: &CacheFolder, limit: Bytes) -> Result<u8> {
     let (stages, packages) = open(cache)?;
     let stages: Vec<Bytes> = stages.collect(limit)?.into_iter().map(|stage| stage.size).collect();
     let packages = packages.collect(limit)?;
-    let size = stages.iter().chain(&packages).copied().sum::<Bytes>();
-    print_line(format_args!("removed {} stages and {} packages, {size}", stages.len(), packages.len()))?;
+    let kept = managers::collect(&cache.folder(), limit)?;
+    let size = stages.iter().chain(&packages).chain(&kept).copied().sum::<Bytes>();
+    let (stages, packages) = (stages.len(), packages.len());
+    let other = match kept.len() {
+        0 => String::new(),
+        count => format!(", {count} folders of zypper, dnf and pacman"),
+    };
+    print_line(format_args!("removed {stages} stages and {packages} packages{other}, {size}"))?;
     Ok(0)
 }
 

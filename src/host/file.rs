@@ -398,6 +398,16 @@ pub fn protect(file: &File, mode: u32) -> Result<()> {
     rustix::fs::fchmod(file, Mode::from_raw_mode(mode)).or_cannot(|| "set the mode of a file")
 }
 
+/// The lengths of all files in a folder and below it; no link is followed, and what is gone meanwhile counts nothing.
+pub fn size_of_tree(path: &Path) -> Result<crate::bytes::Bytes> {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(crate::bytes::Bytes::ZERO) };
+    if !metadata.is_dir() {
+        return Ok(crate::bytes::Bytes(if metadata.is_file() { metadata.len() } else { 0 }));
+    }
+    let names = names(path)?;
+    names.iter().map(|name| size_of_tree(&path.join(name))).sum()
+}
+
 /// What a file takes on its disk; holes take nothing.
 pub fn size_on_disk(metadata: &fs::Metadata) -> crate::bytes::Bytes {
     use std::os::unix::fs::MetadataExt;
