@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::error::Result;
 use crate::package::installed::owned_paths;
-pub use crate::package::installed::{DIVERSIONS, is_file_list};
+pub use crate::package::installed::{DIVERSIONS, brought, is_file_list};
 use crate::root::{RootPath, RootTree};
 use crate::scrub::listing::Listing;
 

@@ -106,6 +106,20 @@ fn two_installations_of_the_same_packages_end_as_the_same_rpm_database() {
     let after = verify(&one);
     let new: Vec<&str> = after.lines().filter(|line| !before.contains(*line)).collect();
     assert!(new.iter().all(|line| line.contains(" c /etc/")), "{new:?}");
+    // A database that lists what is not there misleads whoever scans it.
+    let listed = |report: &ingot::scrub::Report| -> Vec<String> {
+        let notes = report.notes().filter(|note| note.class == "package-database");
+        notes.map(|note| note.what.clone()).collect()
+    };
+    assert_eq!(listed(scrubbed[0].report()), [""; 0]);
+    for path in rpm(&other, &["-ql", "tiny-app"]).1.lines() {
+        let _ = std::fs::remove_file(other.join(path.trim_start_matches('/')));
+    }
+    let plan = ScrubPlan { preset: ScrubPreset::Container, except: Vec::new() };
+    let (asked, host) = (asked(), host());
+    let standard = Standard::Build { plan: &plan, asked: &asked, host: &host };
+    let report = audit(&RootTree::open(&other).unwrap(), standard).unwrap();
+    assert_eq!(listed(&report), ["lists tiny-app, of which no file is there"]);
     // rpm goes on from there.
     install(&world, &one, &[&["tiny-ping"]]);
     let (good, said) = rpm(&one, &["-q", "tiny-ping"]);

@@ -272,6 +272,26 @@ fn is_pacman_list(path: &RootPath) -> bool {
     path.name() == b"files" && path.parent().parent().as_bytes() == b"/var/lib/pacman/local"
 }
 
+/// The packages that such a file describes, each with the regular files that it brought; where another file beside it
+/// says the same, none.
+pub fn brought(path: &RootPath, content: &[u8]) -> Vec<(String, Vec<RootPath>)> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if let Some(format) = Format::of(path) {
+        let headers = rpmdb::read(format, content, &[]).unwrap_or_default();
+        let files = |header: &Header| header.shipped().into_iter().map(|file| file.path).collect();
+        return headers.iter().map(|header| (header.name(), files(header))).collect();
+    }
+    if is_pacman_list(path) {
+        let lines = content.split(|byte| *byte == b'\n').skip_while(|line| *line != b"%FILES%").skip(1);
+        let lines = lines.take_while(|line| !line.is_empty()).filter(|line| !line.ends_with(b"/"));
+        return vec![(text(path.parent().name()), lines.map(RootPath::new).collect())];
+    }
+    match path.name().strip_suffix(b".md5sums") {
+        Some(name) => vec![(text(name), owned_paths(path, content))],
+        None => Vec::new(),
+    }
+}
+
 /// The paths that such a file names; `path` tells which kind of list it is. Files that a package answers for and does
 /// not bring (rpm's `%ghost`) are not among them, and a damaged rpm database names none.
 pub fn owned_paths(path: &RootPath, content: &[u8]) -> Vec<RootPath> {

@@ -29,6 +29,7 @@ pub(super) fn judge(standard: &Standard, seen: &[Sighting]) -> Report {
     judge.build_settings();
     judge.package_databases();
     judge.replaced_database();
+    judge.packages_without_files();
     judge.boot();
     if standard.update_stack() == UpdateStack::None {
         judge.update_stack(seen);
@@ -382,6 +383,26 @@ impl<'a> Judge<'a> {
         match self.standard {
             Standard::Build { plan, .. } => plan.preset == ScrubPreset::Container,
             Standard::Artifact(preset) => *preset == ScrubPreset::Container,
+        }
+    }
+
+    /// Packages that the database lists, and nothing of them is there: what a scanner says of them is wrong. Documentation
+    /// and translations do not count, which a description may leave out.
+    fn packages_without_files(&mut self) {
+        const OPTIONAL: [&str; 5] =
+            ["/usr/share/doc", "/usr/share/info", "/usr/share/licenses", "/usr/share/locale", "/usr/share/man"];
+        let mut gone = Vec::new();
+        for (path, seen) in self.by_path.iter().filter(|(path, _)| owned::is_file_list(path)) {
+            for (name, mut files) in owned::brought(path, seen.content.as_deref().unwrap_or_default()) {
+                files.retain(|file| !OPTIONAL.iter().any(|folder| file.is_below(&(*folder).into())));
+                let there = |file: &RootPath| self.by_path.contains_key(&self.listing.real(file));
+                if !files.is_empty() && !files.iter().any(there) {
+                    gone.push(((*path).clone(), name));
+                }
+            }
+        }
+        for (path, name) in gone {
+            self.note("package-database", &path, format!("lists {name}, of which no file is there"));
         }
     }
 
