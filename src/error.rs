@@ -159,6 +159,12 @@ impl Error {
         self
     }
 
+    /// Another hint, in place of an earlier one: a cause was found that tells more.
+    pub fn better_hint(mut self, hint: impl Into<String>) -> Error {
+        self.inner.hint = Some(hint.into());
+        self
+    }
+
     /// The log that holds the whole story.
     pub fn log(mut self, log: impl Into<PathBuf>) -> Error {
         self.inner.log.get_or_insert(log.into());
@@ -256,7 +262,7 @@ impl<T, E: Into<io::Error>> OrCannot<T> for std::result::Result<T, E> {
             let error: io::Error = error.into();
             let (exit, hint) = match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    (Exit::Io, Some("free some space there, or choose another folder"))
+                    (Exit::Io, Some("free some space there (or inodes: `df -i`), or choose another folder"))
                 }
                 io::ErrorKind::PermissionDenied => (Exit::Permission, None),
                 io::ErrorKind::NotFound => (Exit::InputMissing, None),

@@ -449,6 +449,7 @@ fn pack(
                 seed: plan.seed,
                 epoch: tree.epoch(),
                 name: plan.image.display_name.clone(),
+                stem: stem.clone(),
                 folder: plan.description_dir.clone(),
             };
             let write = |choice: &FormatChoice| {

@@ -56,7 +56,7 @@ fn parse_option(text: &str) -> std::result::Result<(String, String), String> {
 /// Converts.
 pub fn run(arguments: &ConvertArguments) -> Result<u8> {
     let choice = choice(arguments)?;
-    format::check(&choice)?;
+    format::check(&choice, &file::absolute(Path::new("."))?)?;
     let what = || format!("convert {}", arguments.from.display());
     let to = file::absolute(&arguments.to)?;
     if file::exists(&to) {
@@ -94,8 +94,9 @@ fn identity(disk: &RawDisk, arguments: &ConvertArguments, to: &Path) -> Result<I
     let read = file::open(disk.path())?.take(TABLE).read_to_end(&mut start);
     read.or_cannot(|| format!("read {}", disk.path().display()))?;
     let stem = to.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let name = stem.clone();
     let epoch = arguments.source_date_epoch.unwrap_or(0);
-    Ok(Identity { seed: Seed::of_disk(&start), epoch, name: stem, folder: file::absolute(Path::new("."))? })
+    Ok(Identity { seed: Seed::of_disk(&start), epoch, name, stem, folder: file::absolute(Path::new("."))? })
 }
 
 fn convert(

@@ -63,7 +63,7 @@ pub fn decide(description: &Description, choices: &Choices) -> std::result::Resu
     if let Output::Disk(disk) = &plan.output {
         let kind = Selection::new(description, choices)?.image_type(description, choices.image_type.as_deref())?;
         let span = kind.get("formatoptions").map_or(&kind.image.span, |options| &options.span);
-        for error in disk.formats.iter().filter_map(|choice| format::check(choice).err()) {
+        for error in disk.formats.iter().filter_map(|choice| format::check(choice, &plan.description_dir).err()) {
             problems.add(problem(&error).at(span));
         }
     }
@@ -80,7 +80,9 @@ pub fn decide(description: &Description, choices: &Choices) -> std::result::Resu
 }
 
 fn problem(error: &Error) -> Problem {
-    let problem = Problem::invalid(error.what()).label(error.causes().join("; "));
+    let what = error.what();
+    let problem = if error.exit() == Exit::InputMissing { Problem::missing(what) } else { Problem::invalid(what) };
+    let problem = problem.label(error.causes().join("; "));
     match error.hint_text() {
         Some(hint) => problem.hint(hint),
         None => problem,

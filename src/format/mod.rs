@@ -6,6 +6,7 @@
 
 mod compressed;
 mod gce;
+mod machine;
 mod mapped;
 mod ova;
 mod ovf;
@@ -15,16 +16,19 @@ pub mod raw;
 mod reader;
 mod stream;
 mod tar;
+mod vagrant;
 pub mod vdi;
 pub mod vhd;
 pub mod vhdx;
 pub mod vmdk;
+mod vmx;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::disk::RawDisk;
 use crate::error::{Error, Exit, Result};
+use crate::host;
 use crate::pieces::Pieces;
 use crate::plan::{FormatChoice, Seed};
 use crate::release::Artifact;
@@ -42,6 +46,8 @@ pub struct Identity {
     pub epoch: i64,
     /// What people call the image.
     pub name: String,
+    /// What names of its files begin with, for files that name one another.
+    pub stem: String,
     /// The folder that files which options name are looked up in.
     pub folder: PathBuf,
 }
@@ -74,6 +80,11 @@ pub trait DiskFormat: Sync {
     /// Refuses options (`formatoptions`) that are not known or make no sense: 65.
     fn check(&self, options: &BTreeMap<String, String>) -> Result<()>;
 
+    /// Options whose value names a file beside the description.
+    fn files(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Writes the file. 65 for bad options, or where the format cannot hold the disk; 74 where the disk cannot be read or
     /// the file not be written.
     fn write(&self, writing: &Writing<'_>, pieces: &mut Pieces) -> Result<Artifact>;
@@ -90,6 +101,9 @@ pub static FORMATS: &[&dyn DiskFormat] = &[
     &vdi::Vdi,
     &gce::Gce,
     &ova::Ova,
+    &vmx::Vmx,
+    &vagrant::Vagrant::Libvirt,
+    &vagrant::Vagrant::VirtualBox,
     &compressed::Compressed::Gzip,
     &compressed::Compressed::Xz,
     &compressed::Compressed::Zstd,
@@ -114,9 +128,18 @@ pub fn named(file: &str) -> Option<String> {
     found.map(|format| format.name().to_string()).or_else(unknown)
 }
 
-/// Whether a format and its options can be written at all; to be asked before anything is built.
-pub fn check(choice: &FormatChoice) -> Result<()> {
-    find(&choice.name)?.check(&choice.options)
+/// Whether a format and its options can be written at all; to be asked before anything is built. 66 where a file is missing
+/// that an option names; `folder` is where it is looked for.
+pub fn check(choice: &FormatChoice, folder: &Path) -> Result<()> {
+    let format = find(&choice.name)?;
+    format.check(&choice.options)?;
+    for (option, name) in format.files().iter().filter_map(|option| Some((option, choice.options.get(*option)?))) {
+        if !host::file::is_file(&folder.join(name)) {
+            let error = Error::cannot(Exit::InputMissing, format!("use the format option `{option}={name}`"));
+            return Err(error.because(format!("there is no such file in {}", folder.display())));
+        }
+    }
+    Ok(())
 }
 
 /// Writes `disk` as `folder/STEM.EXTENSION`; what `pieces` knows is not compressed again.

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
-use super::ovf::Machine;
+use super::machine::{self, Machine, Set};
+use super::ovf::{self, Family, System};
 use super::stream::Stream;
 use super::vmdk::{self, Subformat};
-use super::{DiskFormat, Writing, tar};
-use crate::error::Result;
+use super::{DiskFormat, Writing, tar, unknown_option, unknown_value};
+use crate::error::{Result, Warning};
 use crate::host;
 use crate::pieces::Pieces;
 use crate::release::Artifact;
@@ -19,6 +20,26 @@ use crate::release::artifact::hex;
 
 /// `ova`.
 pub struct Ova;
+
+/// Reads the options; 65 for those that are not known.
+fn parse(options: &BTreeMap<String, String>) -> Result<Machine> {
+    let known = [machine::KNOWN, &["subformat=streamOptimized"]].concat();
+    let mut machine = Machine::default();
+    for (key, value) in options {
+        let bad = || unknown_value("ova", key, value, &known);
+        match (key.as_str(), value.as_str()) {
+            ("subformat", "streamOptimized") => {}
+            ("subformat", _) => return Err(bad()),
+            ("controller", name) if !ovf::knows_controller(name) => return Err(bad()),
+            _ => match machine.set(key, value) {
+                Set::Done => {}
+                Set::BadValue => return Err(bad()),
+                Set::Unknown => return Err(unknown_option("ova", key, &known)),
+            },
+        }
+    }
+    Ok(machine)
+}
 
 impl DiskFormat for Ova {
     fn name(&self) -> &'static str {
@@ -30,25 +51,36 @@ impl DiskFormat for Ova {
     }
 
     fn check(&self, options: &BTreeMap<String, String>) -> Result<()> {
-        Machine::parse(options).map(drop)
+        parse(options).map(drop)
     }
 
     fn write(&self, writing: &Writing<'_>, _pieces: &mut Pieces) -> Result<Artifact> {
-        let Writing { disk, identity, folder, name, .. } = *writing;
-        let machine = Machine::parse(writing.options)?;
+        let Writing { disk, identity, folder, name, step, .. } = *writing;
+        let machine = parse(writing.options)?;
+        for line in machine.entries.values().filter(|line| ovf::setting(line).is_none()) {
+            let text = format!("ova: `{line}` is left out: a descriptor holds lines of the form key = \"value\" only");
+            step.reporter().warn(Warning { text, place: None });
+        }
         // The descriptor says how long the disk's file is, and its digest stands in front of it: so it is written first.
         let scratch = format!(".{name}.vmdk");
         let mut settings = vmdk::settings(&BTreeMap::new())?;
         settings.subformat = Subformat::StreamOptimized;
-        settings.adapter = "lsilogic";
+        settings.adapter = if machine.controller == Some("ide") { "ide" } else { "lsilogic" };
         let inner = Writing { name: &scratch, ..*writing };
         let vmdk = vmdk::write(&inner, &settings, &mut Pieces::ignored())?;
         let scratch = folder.join(scratch);
-        let stem = name.strip_suffix(".ova").unwrap_or(name);
         // Names in a ustar header have 100 bytes.
-        let stem = if stem.len() > 80 { "disk" } else { stem };
+        let stem = Some(identity.stem.as_str()).filter(|stem| stem.len() <= 80).unwrap_or("disk");
         let file = format!("{stem}-disk1.vmdk");
-        let descriptor = machine.descriptor(&identity.name, &file, vmdk.size.0, disk.size().0);
+        let system = System {
+            family: Family::Vmware,
+            name: &identity.name,
+            machine: &machine,
+            file: &file,
+            length: vmdk.size.0,
+            capacity: disk.size().0,
+        };
+        let descriptor = system.descriptor();
         let sum = hex(&Sha256::digest(descriptor.as_bytes()));
         let manifest = format!("SHA256({stem}.ovf)= {sum}\nSHA256({file})= {}\n", vmdk.sha256);
         let mut stream = Stream::create(folder, name)?;

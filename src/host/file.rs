@@ -132,11 +132,6 @@ pub fn hard_link(from: &Path, to: &Path) -> Result<()> {
     fs::hard_link(from, to).or_cannot(|| format!("link {} to {}", to.display(), from.display()))
 }
 
-/// Makes a symlink.
-pub fn symlink(target: &Path, path: &Path) -> Result<()> {
-    std::os::unix::fs::symlink(target, path).or_cannot(|| format!("link {} to {}", path.display(), target.display()))
-}
-
 /// Copies content and mode; holes stay holes where the filesystem can.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to).map(drop).or_cannot(|| format!("copy {} to {}", from.display(), to.display()))
@@ -195,6 +190,19 @@ pub fn next_data(file: &File, range: std::ops::Range<u64>) -> std::io::Result<Op
 pub fn free_space(path: &Path) -> Result<crate::bytes::Bytes> {
     let stat = rustix::fs::statvfs(path).or_cannot(|| format!("ask for the free space of {}", path.display()))?;
     Ok(crate::bytes::Bytes(stat.f_bavail * stat.f_frsize))
+}
+
+/// Whether no program may be started from the filesystem that holds `path`.
+pub fn executes_nothing(path: &Path) -> Result<bool> {
+    let stat = rustix::fs::statvfs(path).or_cannot(|| format!("ask how {} is mounted", path.display()))?;
+    Ok(stat.f_flag.contains(rustix::fs::StatVfsMountFlags::NOEXEC))
+}
+
+/// Whether the filesystem that holds `path` has no room for one more file, however many bytes are free.
+pub fn lacks_inodes(path: &Path) -> Result<bool> {
+    let stat = rustix::fs::statvfs(path).or_cannot(|| format!("ask for the free inodes of {}", path.display()))?;
+    // Filesystems that make inodes as they need them count none.
+    Ok(stat.f_files > 0 && stat.f_favail == 0)
 }
 
 /// Whether anything is there, a dangling symlink included.

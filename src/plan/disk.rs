@@ -2,20 +2,13 @@
 //!
 //! In: a checked `<type>`. Out: table, partitions, boot loader, formats. Never knows what is in the image.
 
-use std::collections::BTreeMap;
-
 use super::layout::{self, Root, Wanted};
 use super::{
-    BootPlan, Choices, DiskPlan, DiskSize, FilesystemKind, Firmware, FormatChoice, GrowRoot, Image, Initrd,
-    PartitionTable, Persistency, Seed, Support, TimeoutStyle, USUAL_UNIT, Warning,
+    BootPlan, Choices, DiskPlan, DiskSize, FilesystemKind, Firmware, GrowRoot, Image, Initrd, PartitionTable,
+    Persistency, Seed, Support, TimeoutStyle, USUAL_UNIT, Warning, format,
 };
 use crate::bytes::Bytes;
 use crate::description::{Problem, Problems, Spanned, Type, shown};
-
-/// Formats that are written; a test of the schema holds that it says the same.
-const FORMATS: &[&str] = &["qcow2", "vhd", "vhd-fixed", "vhdx", "vmdk", "vdi", "gce"];
-/// `(format, attribute, option)`: options of a format that have an attribute of their own.
-const OF_FORMATS: &[(&str, &str, &str)] = &[("vhd-fixed", "vhdfixedtag", "tag"), ("gce", "gcelicense", "license")];
 
 /// Plans a disk. Where a problem was added, the plan is not one to build.
 pub fn plan(
@@ -72,7 +65,7 @@ pub fn plan(
         unpartitioned,
         boot: maker.boot(image),
         grow_root,
-        formats: maker.formats(),
+        formats: format::choices(kind, firmware.bios, maker.problems, maker.warnings),
         persistency,
     }
 }
@@ -362,52 +355,5 @@ impl Maker<'_> {
             }
         }
         words
-    }
-
-    fn formats(&mut self) -> Vec<FormatChoice> {
-        let mut formats = vec![FormatChoice { name: "raw".to_string(), options: BTreeMap::new() }];
-        let options = self.kind.get("formatoptions").cloned();
-        match self.kind.get("format").cloned() {
-            None => {
-                if let Some(options) = &options {
-                    self.warn("`formatoptions` is ignored: no `format` is set".to_string(), options);
-                }
-                for (of, attribute, _) in OF_FORMATS {
-                    if let Some(value) = self.kind.get(attribute).cloned() {
-                        self.warn(format!("`{attribute}` is ignored: the format is not {of}"), &value);
-                    }
-                }
-            }
-            Some(format) if FORMATS.contains(&format.as_str()) => {
-                let mut options = Self::format_options(options.as_ref());
-                for (of, attribute, option) in OF_FORMATS {
-                    let Some(value) = self.kind.get(attribute).cloned() else { continue };
-                    match format.as_str() == *of {
-                        true => drop(options.insert(option.to_string(), value.value)),
-                        false => self.warn(format!("`{attribute}` is ignored: the format is not {of}"), &value),
-                    }
-                }
-                formats.push(FormatChoice { name: format.value, options });
-            }
-            Some(format) => {
-                let title = format!("disk format {}", shown(&format));
-                let hint = "this version writes raw, qcow2, vhd, vhd-fixed, vhdx, vmdk, vdi and gce";
-                self.problems.add(Problem::refused(title).at(&format.span).label("not written yet").hint(hint));
-            }
-        }
-        formats
-    }
-
-    fn format_options(text: Option<&Spanned<String>>) -> BTreeMap<String, String> {
-        let mut options = BTreeMap::new();
-        let Some(text) = text else { return options };
-        for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
-            match word.split_once('=') {
-                Some((key, value)) => drop(options.insert(key.trim().to_string(), value.trim().to_string())),
-                // `force_size` alone switches it on, as for qemu-img.
-                None => drop(options.insert(word.to_string(), "on".to_string())),
-            }
-        }
-        options
     }
 }

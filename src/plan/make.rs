@@ -7,7 +7,7 @@ use super::package_database::package_database;
 use super::selection::Selection;
 use super::{
     Choices, Epoch, Image, Manager, Output, Plan, ScriptPhase, ScrubPlan, ScrubPreset, Seed, UpdateStack, Warning,
-    conflict, container, disk, request, rootfs, sources, target, variables,
+    conflict, container, disk, format, request, rootfs, sources, target, variables,
 };
 use crate::description::{Description, Problem, Problems, Spanned, Type, shown};
 
@@ -55,6 +55,9 @@ pub fn make(description: &Description, choices: &Choices) -> Result<Plan, Proble
         // Refused by name in `conflict`.
         _ => None,
     };
+    if *kind.image != "oem" {
+        format::warn_of_elements(kind, None, &mut warnings);
+    }
     if let (Some(Output::Container(container)), true) = (&output, *manager != request::APT)
         && let Some(base) = container.bases.first()
     {
@@ -65,6 +68,11 @@ pub fn make(description: &Description, choices: &Choices) -> Result<Plan, Proble
     let mut root = rootfs::plan(description, &selection, kind, choices, &mut problems, &mut warnings);
     warnings.extend(rootfs::hooks_without_meaning(description));
     root.variables = variables::variables(description, &selection, kind);
+    if let (Some(trust), true) = (&root.trust, packages.manager != Manager::Apt) {
+        let text = "<certificates> count in the image only: the build's downloads trust what this host trusts";
+        let place = trust.files.first().map(|file| file.place.clone());
+        warnings.push(Warning { text: text.to_string(), place });
+    }
     let scrub = scrub(&selection, &output, choices);
     check_essential(&selection, update_stack, &mut problems);
     let epoch = match choices.source_date_epoch {

@@ -8,6 +8,7 @@ pub mod conflict;
 pub mod container;
 pub mod disk;
 mod embedded;
+mod format;
 pub mod identity;
 pub mod layout;
 mod make;
@@ -361,19 +362,16 @@ pub enum Manager {
     Dnf5,
     /// The same, with the dnf without Python. It runs in images only: a dnf of the host chooses the packages.
     Microdnf,
-    /// Arch Linux and its derivatives.
-    Pacman,
 }
 
 impl Manager {
     /// All of them, with the words of `<packagemanager>`.
-    pub const ALL: [(&'static str, Manager); 6] = [
+    pub const ALL: [(&'static str, Manager); 5] = [
         ("apt", Manager::Apt),
         ("zypper", Manager::Zypper),
         ("dnf4", Manager::Dnf4),
         ("dnf5", Manager::Dnf5),
         ("microdnf", Manager::Microdnf),
-        ("pacman", Manager::Pacman),
     ];
 
     /// By its word.
@@ -389,14 +387,13 @@ impl Manager {
             Manager::Dnf4 => "dnf4",
             Manager::Dnf5 => "dnf5",
             Manager::Microdnf => "microdnf",
-            Manager::Pacman => "pacman",
         }
     }
 
     /// Whether its packages are rpm's.
     pub fn is_rpm(self) -> bool {
         match self {
-            Manager::Apt | Manager::Pacman => false,
+            Manager::Apt => false,
             Manager::Zypper | Manager::Dnf4 | Manager::Dnf5 | Manager::Microdnf => true,
         }
     }

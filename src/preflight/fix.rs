@@ -50,8 +50,9 @@ pub fn fix(path: &Path, targets: &[Target], work_dir: &Path, step: &Step) -> Res
             .because(format!("it is {}", form.format.name()))
             .hint("disks are repaired: write one of them with `ingot convert` first")
     })?;
-    format::check(&choice).map_err(|error| error.within(what()).hint("write it as raw with `ingot convert` first"))?;
     let parent = path.parent().unwrap_or(Path::new("/"));
+    format::check(&choice, parent)
+        .map_err(|error| error.within(what()).hint("write it as raw with `ingot convert` first"))?;
     lock::sweep(parent, PREFIX).map_err(|error| error.with_exit(Exit::CannotCreate))?;
     let (folder, _lock) = lock::create_locked(parent, PREFIX)?;
     let repaired = repair(path, &form, &choice, targets, work_dir, &folder, step).map_err(|error| error.within(what()));
@@ -129,7 +130,8 @@ fn repair(
     read.or_cannot(|| "read the copy")?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     // Ids of the format are derived from the disk, as `ingot convert` does it.
-    let identity = Identity { seed: Seed::of_disk(&start), epoch: 0, name, folder: folder.to_path_buf() };
+    let stem = name.clone();
+    let identity = Identity { seed: Seed::of_disk(&start), epoch: 0, name, stem, folder: folder.to_path_buf() };
     let artifact =
         format::write(choice, &RawDisk::open(&raw)?, &identity, folder, "new", &mut Pieces::ignored(), step)?;
     let new = folder.join(&artifact.name);

@@ -74,7 +74,7 @@ impl Workspace {
         Ok(Workspace { kind, scratch: None, folder: WorkFolder { path, _lock: lock } })
     }
 
-    /// Makes an empty tree. 74 where there is no space, 69 where mke2fs is missing.
+    /// Makes an empty tree. 74 where there is no space, 69 where mke2fs is missing or programs may not be run there.
     pub fn lay_out(&mut self, reporter: &Reporter) -> Result<()> {
         self.scratch = match self.kind {
             WorkspaceKind::Folder => None,
@@ -89,6 +89,11 @@ impl Workspace {
                 Err(NoScratch::Failed(error)) => return Err(error),
             },
         };
+        if self.kind == WorkspaceKind::Folder && file::executes_nothing(&self.folder.path)? {
+            return Err(Error::cannot(Exit::HostLacks, "run programs of the image")
+                .because(format!("{} is on a filesystem that is mounted noexec", self.folder.path.display()))
+                .hint("choose another place with `--work-dir`, or give the build a loop device"));
+        }
         file::create_folders(&self.tree_path())?;
         let tree = self.tree()?;
         tree.set_mode(&RootPath::root(), 0o755)?;
@@ -189,7 +194,12 @@ impl Workspace {
             if file::free_space(place).is_ok_and(|free| free < FULL) {
                 let cause = format!("the filesystem that holds {} is full", place.display());
                 let hint = "choose a larger place with `--work-dir`";
-                return error.with_exit(Exit::Io).because(cause).hint(hint);
+                return error.with_exit(Exit::Io).because(cause).better_hint(hint);
+            }
+            if file::lacks_inodes(place).unwrap_or(false) {
+                let cause = format!("the filesystem that holds {} has no inodes left", place.display());
+                let hint = "remove files there, or choose a larger place with `--work-dir`";
+                return error.with_exit(Exit::Io).because(cause).better_hint(hint);
             }
         }
         error

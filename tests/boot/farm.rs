@@ -133,8 +133,12 @@ fn the_build_service_makes_a_container_and_a_disk_that_boots() {
     for file in [&disk, &archive] {
         Ingot::new(["audit"]).arg(file).run().expect(0);
     }
-    let boot = Ingot::new(["boot"]).arg(&disk).args(["--expect", "login:", "--timeout", "600"]).run().expect(0);
+    let boot = Ingot::new(["boot"]).arg(&disk).args(["--firmware", "bios", "--expect", "login:", "--timeout", "600"]);
+    let boot = boot.run().expect(0);
     assert!(boot.stderr.contains("0 units failed"), "{}", boot.stderr);
+    // From UEFI the way is another one until the kernel runs.
+    let boot = Ingot::new(["boot"]).arg(&disk).args(["--firmware", "uefi", "--expect", "Linux version"]);
+    boot.args(["--timeout", "300"]).run().expect(0);
     let left = run(Command::new("findmnt").args(["--noheadings", "--list", "--output", "TARGET"]));
     assert!(!left.contains(folder.to_str().unwrap()), "{left}");
 }

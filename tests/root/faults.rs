@@ -299,12 +299,12 @@ fn a_portal_that_answers_for_the_mirror_is_never_believed() {
 }
 
 /// A small filesystem of its own at `path`, gone when dropped.
-struct Small {
-    path: PathBuf,
+pub struct Small {
+    pub path: PathBuf,
 }
 
 impl Small {
-    fn mount(path: PathBuf, options: &str) -> Small {
+    pub fn mount(path: PathBuf, options: &str) -> Small {
         fs::create_dir_all(&path).unwrap();
         let status = Command::new("mount").args(["-t", "tmpfs", "-o", options, "small"]).arg(&path).status().unwrap();
         assert!(status.success());

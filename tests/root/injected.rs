@@ -13,6 +13,45 @@ fn injected(bench: &Bench, description: &Description, injection: &str) -> Answer
 }
 
 #[test]
+fn a_call_that_fails_is_never_success_with_other_bytes() {
+    need!(root);
+    need!("strace");
+    let _turn = alone();
+    let bench = Bench::new();
+    let description = bench.container();
+    bench.build_into(&description, "expected").run().expect(0);
+    let expected = digests(&bench.path("expected"));
+    let before = bench.look();
+    let mut failed = 0;
+    // What is counted is each process's own calls.
+    for injection in [
+        "write,pwrite64,writev:error=EIO:when=400+97",
+        "read,pread64:error=EIO:when=150",
+        "fsync,fdatasync,syncfs:error=EIO",
+        "openat,openat2:error=EMFILE:when=200",
+        "umount2:error=EBUSY",
+        "read,write:error=EINTR:when=100+211",
+    ] {
+        let answer = injected(&bench, &description, injection);
+        assert!(!answer.stderr.contains("panicked"), "{injection}: {}", answer.stderr);
+        match answer.code {
+            Some(0) => assert_eq!(digests(&bench.path("out")), expected, "{injection}"),
+            // A signal, a bug or "it passes" would each be the wrong word.
+            Some(64..=69 | 73 | 74 | 76..=78) => failed += 1,
+            code => panic!("{injection}: {code:?}\n{}", answer.stderr),
+        }
+        if answer.code != Some(0) {
+            assert!(!bench.path("out/manifest.json").exists(), "{injection}");
+        }
+        before.assert_nothing_left(&[]);
+        let _ = fs::remove_dir_all(bench.path("out"));
+    }
+    assert!(failed >= 3, "only {failed} builds noticed");
+    bench.build(&description).run().expect(0);
+    assert_eq!(digests(&bench.path("out")), expected, "a failed build spoilt the cache");
+}
+
+#[test]
 fn a_process_that_dies_in_any_call_that_changes_the_host_leaves_nothing() {
     need!(root);
     need!("strace");

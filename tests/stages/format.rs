@@ -71,7 +71,7 @@ pub(super) fn choice(name: &str, options: &str) -> FormatChoice {
 
 pub(super) fn identity() -> Identity {
     let seed = Seed::new("disk", "1.0", Some(1_700_000_000));
-    Identity { seed, epoch: 1_700_000_000, name: "A disk".into(), folder: "/nonexistent".into() }
+    Identity { seed, epoch: 1_700_000_000, name: "A disk".into(), stem: "disk".into(), folder: "/nonexistent".into() }
 }
 
 pub(super) fn write(disk: &RawDisk, folder: &Path, name: &str, options: &str) -> Artifact {
@@ -207,7 +207,7 @@ fn unknown_formats_and_options_are_refused_with_the_known_ones() {
     for (name, options, known) in
         [("vmdx", "", "raw, qcow2"), ("qcow2", "lazy=on", "compression_type"), ("raw", "a=b", "no options")]
     {
-        let error = format::check(&choice(name, options)).unwrap_err();
+        let error = format::check(&choice(name, options), Path::new(".")).unwrap_err();
         assert_eq!(error.exit(), Exit::Description);
         assert!(error.text().contains(known), "{}", error.text());
     }

@@ -5,6 +5,7 @@
 mod support;
 
 mod audit;
+mod boxes;
 mod catalog;
 mod conformance;
 mod container;

@@ -250,6 +250,62 @@ fn sizes_have_units_and_may_be_added() {
 }
 
 #[test]
+fn formats_carry_what_the_description_says_of_machines_and_boxes() {
+    let machine = r#"<machine memory="2048" ncpus="2" guestOS="suse-64" HWversion="11">
+        <vmconfig-entry>a = "b"</vmconfig-entry>
+        <vmdisk controller="lsilogic" id="1" diskmode="streamOptimized"/>
+        <vmdvd controller="ide" id="0"/>
+        <vmnic driver="e1000" interface="0" mode="bridged"/><vmnic interface="1" mac="00:0c:29:aa:bb:cc"/></machine>"#;
+    let parts = "controller=lsilogic disk_id=1 dvd=ide:0 entry.0=a = \"b\" guest_os=suse-64 hwversion=11 memory=2048 \
+                 ncpus=2 nic.0=driver=e1000 mode=bridged nic.1=mac=00:0c:29:aa:bb:cc";
+    let libvirt = r#"<vagrantconfig provider="libvirt" virtualsize="42" boxname="b"/>"#;
+    let virtualbox =
+        r#"<vagrantconfig provider="virtualbox" virtualsize="9" virtualbox_guest_additions_present="true"/>"#;
+    let not_here = |element: &str, of: &str| format!("<{element}> is ignored: the format is not {of}");
+    let uefi_only = r#" firmware="efi" eficsm="false""#;
+    let table = [
+        (r#"format="qcow2""#.into(), "", vec!["qcow2()".into()], vec![]),
+        (r#"format="qcow2""#.into(), machine, vec!["qcow2()".into()], vec![not_here("machine", "vmdk or ova")]),
+        (r#"format="vmdk""#.into(), "", vec!["vmdk()".into(), "vmx()".into()], vec![]),
+        (
+            r#"format="vmdk" formatoptions="adapter_type=ide""#.into(),
+            machine,
+            vec!["vmdk(adapter_type=ide subformat=streamOptimized)".into(), format!("vmx({parts})")],
+            vec![],
+        ),
+        (r#"format="ova""#.into(), machine, vec![format!("ova({parts})")], vec![]),
+        (format!(r#"format="ova"{uefi_only}"#), "", vec!["ova(firmware=efi)".into()], vec![]),
+        (r#"format="vagrant""#.into(), libvirt, vec!["vagrant-libvirt(box_name=b virtual_size=42)".into()], vec![]),
+        (
+            format!(r#"format="vagrant"{uefi_only}"#),
+            virtualbox,
+            vec!["vagrant-virtualbox(firmware=efi guest_additions=on virtual_size=9)".into()],
+            vec![],
+        ),
+        (r#"format="vhd""#.into(), libvirt, vec!["vhd()".into()], vec![not_here("vagrantconfig", "vagrant")]),
+    ];
+    for (attributes, inside, expected, warned) in table {
+        let kind = format!(r#"<type image="oem" filesystem="ext4" {attributes}>{inside}</type>"#);
+        let plan = make(&described(&typed(&kind)), &choices(&[], None));
+        let Output::Disk(disk) = plan.output else { panic!("not a disk") };
+        let formats = disk.formats.iter().map(|format| {
+            let options: Vec<String> = format.options.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            format!("{}({})", format.name, options.join(" "))
+        });
+        assert_eq!(formats.skip(1).collect::<Vec<_>>(), expected, "{kind}");
+        let warnings: Vec<String> = plan.warnings.into_iter().map(|warning| warning.text).collect();
+        assert_eq!(warnings, warned, "{kind}");
+    }
+    let twice = r#"<type image="oem" filesystem="ext4" format="ova"><machine><vmnic interface="0"/><vmnic interface="0"/></machine></type>"#;
+    assert_eq!(refusal(&described(&typed(twice)), &choices(&[], None)), ["two network cards have the number 0"]);
+    let outside = r#"<type image="oem" filesystem="ext4" format="vagrant"><vagrantconfig provider="libvirt" virtualsize="1" embedded_vagrantfile="../V"/></type>"#;
+    assert_eq!(refusal(&described(&typed(outside)), &choices(&[], None)), ["there is no file ../V"]);
+    let container = r#"<type image="docker"><machine memory="5"/></type>"#;
+    let warnings = make(&described(&typed(container)), &choices(&[], None)).warnings;
+    assert_eq!(warnings[0].text, not_here("machine", "vmdk or ova"));
+}
+
+#[test]
 fn a_container_has_kiwis_defaults() {
     let table = [
         ("", r#"None Some(["/bin/bash"])"#),

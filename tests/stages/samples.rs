@@ -145,6 +145,8 @@ pub fn document(row: &Element, text: String, image: &str) -> Vec<String> {
     for parent in parents {
         let above = schema::find(parent).unwrap();
         let attributes: Vec<(&str, &str)> = match parent {
+            "type" if image == "oem" && row.name == "machine" => vec![("image", image), ("format", "vmdk")],
+            "type" if image == "oem" && row.name == "vagrantconfig" => vec![("image", image), ("format", "vagrant")],
             "type" => vec![("image", image)],
             "bootloader" if row.name == "securelinux" => vec![("name", "zipl")],
             "bootloader" => vec![("name", "grub2")],

@@ -22,6 +22,7 @@ const SHOWN_ELSEWHERE: &[(&str, &str)] = &[
     ("profile@description", "for people"),
     ("type@primary", "of one type there is no choice"),
     ("type@target_removable", "every disk starts without an entry in the firmware"),
+    ("machine@ovftype", "VMware's is the only kind"),
     ("profile@name", "tests of plans: profiles are those chosen or imported and what they require"),
     ("profile@import", "the same"),
     ("profile@arch", "the same"),

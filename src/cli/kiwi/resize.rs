@@ -61,6 +61,7 @@ fn enlarge(target: &Path, scratch: &Path, stem: &str, size: Bytes, reporter: &Re
         seed: manifest["seed"].as_str().and_then(Seed::from_hex).unwrap_or(Seed::of_disk(stem.as_bytes())),
         epoch: manifest["epoch"].as_i64().unwrap_or(0),
         name: manifest["name"].as_str().unwrap_or(stem).to_string(),
+        stem: stem.to_string(),
         folder: file::absolute(target)?,
     };
     let formats = manifest["artifacts"].as_array().into_iter().flatten();

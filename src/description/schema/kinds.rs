@@ -2,7 +2,8 @@
 
 use super::{Element, Value, attribute, element};
 
-const VIRTUAL_MACHINE: &str = "only formats that describe a virtual machine use it";
+const ONE_NUMBER: &str = "the files of a machine hold one number, that of `memory` and of `ncpus`";
+const PLACE_OF_DISK: &str = "the controller and its number say where the disk is";
 const GRUB_OPTIONS: &str = "GRUB is installed by ingot itself, and takes no such options yet";
 const VOLUMES: &str = "volumes are not made yet: use one root filesystem";
 const S390: &str = "boot loaders of s390 are not installed yet";
@@ -124,29 +125,30 @@ pub(super) const ELEMENTS: &[Element] = &[
         attribute("label", Value::Text).about("Its filesystem's label"),
         attribute("clone", Value::Number).about("Copies of it"),
     ]),
-    element("machine", &["type"])
-        .about("The virtual machine that the disk is for")
-        .with(&[
-            attribute("memory", Value::Number).about("Memory in MiB"),
-            attribute("guestOS", Value::Text).about("The system that runs in it, in VMware's words"),
-            attribute("HWversion", Value::Integer).about("Version of the virtual hardware"),
-            attribute("ovftype", Value::OneOf(&["vmware"])).about("Kind of OVF file"),
-            attribute("arch", Value::OneOf(&["ix86", "x86_64"])).about("Architecture of the machine"),
-            attribute("xen_loader", Value::OneOf(&["hvmloader", "pygrub", "pvgrub"])).about("How Xen starts it"),
-            attribute("ncpus", Value::Number).about("Number of processors"),
-            attribute("min_cpu", Value::Number).about("Least number of processors"),
-            attribute("max_cpu", Value::Number).about("Largest number of processors"),
-            attribute("min_memory", Value::Number).about("Least memory in MiB"),
-            attribute("max_memory", Value::Number).about("Largest memory in MiB"),
-        ])
-        .ignored(VIRTUAL_MACHINE),
+    element("machine", &["type"]).about("The virtual machine that the disk is for").with(&[
+        attribute("memory", Value::Number).about("Memory in MiB"),
+        attribute("guestOS", Value::Text).about("The system that runs in it, in VMware's words"),
+        attribute("HWversion", Value::Integer).about("Version of the virtual hardware"),
+        attribute("ovftype", Value::OneOf(&["vmware"])).about("Kind of OVF file"),
+        attribute("arch", Value::OneOf(&["ix86", "x86_64"]))
+            .about("Architecture of the machine")
+            .ignored("the architecture of the image counts"),
+        attribute("xen_loader", Value::OneOf(&["hvmloader", "pygrub", "pvgrub"]))
+            .about("How Xen starts it")
+            .ignored("no settings for Xen are written"),
+        attribute("ncpus", Value::Number).about("Number of processors"),
+        attribute("min_cpu", Value::Number).about("Least number of processors").ignored(ONE_NUMBER),
+        attribute("max_cpu", Value::Number).about("Largest number of processors").ignored(ONE_NUMBER),
+        attribute("min_memory", Value::Number).about("Least memory in MiB").ignored(ONE_NUMBER),
+        attribute("max_memory", Value::Number).about("Largest memory in MiB").ignored(ONE_NUMBER),
+    ]),
     element("vmconfig-entry", &["machine"]).about("A line of the machine's file, as it is").text(Value::Text).often(),
     element("vmdisk", &["machine"]).about("The machine's disk").with(&[
         attribute("controller", Value::OneOf(&["ide", "buslogic", "lsilogic", "lsisas1068", "legacyESX", "pvscsi"]))
             .about("What the disk is attached to"),
         attribute("id", Value::Number).about("Its number"),
-        attribute("device", Value::Text).about("Its name"),
-        attribute("disktype", Value::Text).about("Its type"),
+        attribute("device", Value::Text).about("Its name").ignored(PLACE_OF_DISK),
+        attribute("disktype", Value::Text).about("Its type").ignored(PLACE_OF_DISK),
         attribute(
             "diskmode",
             Value::OneOf(&[
@@ -169,18 +171,14 @@ pub(super) const ELEMENTS: &[Element] = &[
         attribute("mac", Value::MacAddress).about("Its address"),
         attribute("mode", Value::Text).about("How it reaches the network"),
     ]),
-    element("vagrantconfig", &["type"])
-        .about("A box for Vagrant")
-        .often()
-        .with(&[
-            attribute("provider", Value::OneOf(&["libvirt", "virtualbox"])).about("What runs the box").mandatory(),
-            attribute("virtualsize", Value::Number).about("Size of its disk in GB").mandatory(),
-            attribute("boxname", Value::Text).about("Name of the box"),
-            attribute("virtualbox_guest_additions_present", Value::Boolean)
-                .about("VirtualBox's additions are in the image"),
-            attribute("embedded_vagrantfile", Value::Text).about("A Vagrantfile to put into the box"),
-        ])
-        .ignored(VIRTUAL_MACHINE),
+    element("vagrantconfig", &["type"]).about("A box for Vagrant").often().with(&[
+        attribute("provider", Value::OneOf(&["libvirt", "virtualbox"])).about("What runs the box").mandatory(),
+        attribute("virtualsize", Value::Number).about("Size of its disk in GB").mandatory(),
+        attribute("boxname", Value::Text).about("Name of the box"),
+        attribute("virtualbox_guest_additions_present", Value::Boolean)
+            .about("VirtualBox's additions are in the image"),
+        attribute("embedded_vagrantfile", Value::Text).about("A Vagrantfile to put into the box"),
+    ]),
     element("containerconfig", &["type"]).about("Name and settings of a container").with(&[
         attribute("name", Value::NotEmpty).about("Name, with or without a registry").mandatory(),
         attribute("tag", Value::NotEmpty).about("Tag; latest"),

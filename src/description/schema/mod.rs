@@ -219,10 +219,10 @@ const HONOURED_WORDS: &[(&str, &str, &[&str])] = &[
     ("type", "filesystem", &["ext2", "ext3", "ext4"]),
     ("type", "bootfilesystem", &["ext2", "ext3", "ext4"]),
     ("type", "firmware", &["bios", "ec2", "efi", "uefi"]),
-    ("type", "format", &["qcow2", "vhd", "vhd-fixed", "vhdx", "vmdk", "vdi", "gce"]),
+    ("type", "format", &["qcow2", "vhd", "vhd-fixed", "vhdx", "vmdk", "vdi", "gce", "ova", "vagrant"]),
     ("type", "initrd_system", &["dracut", "none"]),
     ("bootloader", "name", &["grub2"]),
-    ("packagemanager", "", &["apt", "dnf4", "dnf5", "microdnf", "pacman", "zypper"]),
+    ("packagemanager", "", &["apt", "dnf4", "dnf5", "microdnf", "zypper"]),
     ("repository", "type", &["apt-deb", "rpm-md"]),
     ("description", "type", &["system"]),
 ];
