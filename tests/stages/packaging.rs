@@ -15,7 +15,11 @@ fn packages_provide_exactly_the_image_types_that_are_built() {
     let claimed: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_prefix("kiwi-image:")).collect();
     let built = IMAGE_TYPES.iter().filter(|(_, status)| *status == Status::Honoured).map(|(name, _)| *name);
     assert_eq!(claimed, built.collect());
-    for name in ["kiwi", "kiwi-ng", "kiwi-packagemanager:apt", "kiwi-filesystem:ext4"] {
+    for manager in text.lines().filter_map(|line| line.strip_prefix("kiwi-packagemanager:")) {
+        let known = if manager == "dnf" { "dnf4" } else { manager };
+        assert!(ingot::plan::Manager::find(known).is_some(), "{manager} is not driven");
+    }
+    for name in ["kiwi", "kiwi-ng", "kiwi-packagemanager:apt", "kiwi-packagemanager:zypper", "kiwi-filesystem:ext4"] {
         assert!(text.lines().any(|line| line == name), "{name}");
     }
 }
