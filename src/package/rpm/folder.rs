@@ -11,9 +11,11 @@ use crate::cache::Sha256;
 use crate::error::{Error, Exit, Result};
 use crate::host::file;
 use crate::host::lock::FileLock;
+use crate::host::rooted::RootPath;
 use crate::host::sandbox::{Network, Sandbox};
 use crate::package::apt_folder::Transport;
 use crate::package::keyring::Keyring;
+use crate::package::rpmdb::Format;
 use crate::plan::Signed;
 use crate::report::Reporter;
 
@@ -53,7 +55,9 @@ impl ManagerFolder {
         let root = scratch.join("root");
         file::create_folders(&root)?;
         file::create_folders(&state.join("cache"))?;
-        file::write(&scratch.join("home/.rpmmacros"), macros().as_bytes())?;
+        let backend = lay_beneath(rpm, &root)?;
+        let macros = format!("%_dbpath {}\n%_db_backend {backend}\n", super::DATABASE);
+        file::write(&scratch.join("home/.rpmmacros"), macros.as_bytes())?;
         let folder = ManagerFolder { cache: state.join("cache"), root, scratch, state, keyrings, _lock: lock };
         folder.trust(used, reporter)?;
         Ok(folder)
@@ -144,9 +148,21 @@ fn position(alias: &str, used: &[&Repository]) -> Option<usize> {
     used.iter().position(|repository| repository.source.alias == alias)
 }
 
-/// What rpm is told in the root of its own, whatever the host's rpm is used to.
-fn macros() -> String {
-    format!("%_dbpath {}\n%_db_backend sqlite\n", super::DATABASE)
+/// Lays the database of the packages that are there already into the root; the form that it has, as rpm calls it.
+fn lay_beneath(rpm: &Rpm, root: &Path) -> Result<&'static str> {
+    let mut backend = "sqlite";
+    for (path, content) in rpm.beneath.database() {
+        let log = path.as_bytes().strip_suffix(b"-wal").map(RootPath::new);
+        let Some(format) = Format::of(log.as_ref().unwrap_or(path)) else { continue };
+        backend = match format {
+            Format::Sqlite => "sqlite",
+            Format::Ndb => "ndb",
+        };
+        let folder = root.join(super::DATABASE.trim_start_matches('/'));
+        file::create_folders(&folder)?;
+        file::write(&folder.join(String::from_utf8_lossy(path.name()).as_ref()), content)?;
+    }
+    Ok(backend)
 }
 
 /// The keys that may sign a repository or its packages: those that the description names, and no others.

@@ -4,14 +4,14 @@
 //! the form that it reads. The host's configuration of rpm is not read, and nothing of the host can be changed. A scriptlet
 //! that fails is an error, whatever rpm thinks of it.
 
-use super::{DATABASE, Dependencies, Rpm, failure};
+use super::{DATABASE, Dependencies, Rpm, failure, query};
 use crate::error::{Error, Exit, Result};
 use crate::host::file;
 use crate::host::program::{Ended, status_text};
 use crate::host::rooted::{RootPath, Rooted};
 use crate::host::sandbox::Sandbox;
 use crate::package::rpmdb;
-use crate::package::{Package, Phase};
+use crate::package::{Beneath, Package, Phase};
 use crate::report::Reporter;
 
 /// What programs in the image expect, with the modes of every distribution's `filesystem` package. rpm leaves what is on
@@ -21,6 +21,9 @@ const SURROUNDINGS: [(&str, u32); 3] = [("/dev", 0o755), ("/proc", 0o555), ("/sy
 /// Files where the image's rpm says how its database is: the last word counts (rpm: docs/manual/macros.md).
 const MACROS: [&str; 4] = ["/usr/lib/rpm/macros", "/usr/lib/rpm/macros.d", "/usr/lib/rpm/suse/macros", "/etc/rpm"];
 
+/// Where rpm works on a copy of the database.
+const COPY: &str = "/.rpmdb-of-the-build";
+
 /// Where a database is, and in which form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Database {
@@ -29,9 +32,22 @@ pub(super) struct Database {
 }
 
 impl Database {
-    /// Where the image's own rpm, if it has one, looks for it.
+    /// Where it is; `None` where there is none yet.
+    fn existing(tree: &Rooted) -> Result<Option<Database>> {
+        let found = rpmdb::find(tree)?.into_iter().next();
+        Ok(found.map(|(path, format)| {
+            let backend = match format {
+                rpmdb::Format::Sqlite => "sqlite",
+                rpmdb::Format::Ndb => "ndb",
+            };
+            Database { folder: path.parent(), backend: backend.into() }
+        }))
+    }
+
+    /// Where the image's own rpm looks for it; where the image has no rpm, where it is.
     pub fn of(tree: &Rooted) -> Result<Database> {
-        let mut database = Database { folder: DATABASE.into(), backend: "sqlite".into() };
+        let new = || Database { folder: DATABASE.into(), backend: "sqlite".into() };
+        let mut database = Database::existing(tree)?.unwrap_or_else(new);
         for path in MACROS.map(RootPath::from) {
             let mut files = Vec::new();
             match tree.entry(&path)? {
@@ -93,9 +109,14 @@ pub(super) fn install(
         Phase::Image => "install",
     });
     step.total(packages.len() as u64);
-    let before = Database::of(tree)?;
+    let before = match Database::existing(tree)? {
+        Some(existing) => existing,
+        None => Database::of(tree)?,
+    };
     let program = RpmProgram { rpm, tree, sandbox, database: &before };
-    let mut words = vec!["--install", "--nosignature", "--ignorearch", "--ignoreos", "--noplugins"];
+    // Packages of a base may be older than what the new ones need.
+    let verb = if rpm.beneath == Beneath::Nothing { "--install" } else { "--upgrade" };
+    let mut words = vec![verb, "--nosignature", "--ignorearch", "--ignoreos", "--noplugins"];
     if rpm.request.rpm.exclude_documentation {
         words.push("--excludedocs");
     }
@@ -109,7 +130,7 @@ pub(super) fn install(
     judge(&ended).map_err(|error| located(error, rpm, packages).within("install the packages"))?;
     let after = Database::of(tree)?;
     if after != before {
-        move_database(&program, &before, &after, tree, reporter)?;
+        move_database(&before, &after, tree)?;
     }
     forget_traces(tree)?;
     step.finish(&format!("{} packages", packages.len()));
@@ -125,30 +146,67 @@ pub(super) struct RpmProgram<'a> {
 }
 
 impl RpmProgram<'_> {
-    /// Runs it and returns what it said and how it ended.
+    /// Runs it and returns what it said and how it ended. Few builds of rpm know its own database format, so that it
+    /// works on a copy in SQLite where the image has that.
     pub fn run(&self, program: &str, words: &[&str], reporter: &Reporter) -> Result<Ended> {
+        if self.database.backend == "sqlite" {
+            return self.run_on(&self.database.folder, program, words, None, reporter);
+        }
+        let copy = RootPath::from(COPY);
+        self.tree.create_folders(&copy, 0o700)?;
+        let mut list = Vec::new();
+        for header in rpmdb::installed(self.tree)? {
+            list.extend(query::HEADER);
+            list.extend(header.bytes());
+        }
+        if !list.is_empty() {
+            self.tree.write(&copy.join("list"), list, 0o600)?;
+            let list = self.tree.host_path().join(COPY.trim_start_matches('/')).join("list").display().to_string();
+            let ended = self.run_on(&copy, "rpmdb", &["--importdb"], Some(&list), reporter)?;
+            judge(&ended).map_err(|error| error.within("copy rpm's database"))?;
+        }
+        let ended = self.run_on(&copy, program, words, None, reporter)?;
+        if judge(&ended).is_ok() {
+            let file = copy.join(rpmdb::Format::Sqlite.file());
+            let log = rpmdb::read_log(self.tree, &file)?;
+            write_ndb(self.tree, &self.database.folder, &self.tree.read(&file)?, &log)?;
+        }
+        self.tree.remove(&copy)?;
+        Ok(ended)
+    }
+
+    fn run_on(
+        &self,
+        folder: &RootPath,
+        program: &str,
+        words: &[&str],
+        input: Option<&str>,
+        reporter: &Reporter,
+    ) -> Result<Ended> {
         let scratch = self.rpm.scratch.join("rpm");
         file::create_folders(&scratch)?;
         let macros = scratch.join("macros");
-        file::write(&macros, self.macros().as_bytes())?;
+        file::write(&macros, self.macros(folder).as_bytes())?;
         // The host's own macros say where its programs are; what it configures beside that is not for this image.
         let macros = format!("/usr/lib/rpm/macros:{}", macros.display());
         let root = self.tree.host_path().display().to_string();
-        let all = [program, "--macros", &macros, "--root", &root].into_iter().chain(words.iter().copied());
+        // Programs in a sandbox have no input of their own.
+        let shell = input.map(|path| ["sh", "-c", "exec \"$@\" < \"$0\"", path]);
+        let start = shell.into_iter().flatten().chain([program, "--macros", &macros, "--root", &root]);
+        let all = start.chain(words.iter().copied());
         let folders: [&std::path::Path; 1] = [&scratch];
         self.sandbox.clone().of_host(&folders).run_to_end(reporter, &all.collect::<Vec<_>>(), |_| {})
     }
 
-    fn macros(&self) -> String {
+    fn macros(&self, folder: &RootPath) -> String {
         let languages = match &self.rpm.request.rpm.languages {
             // `C` and `POSIX` are no languages; what has none is installed in any case.
             Some(languages) => languages.join(":"),
             None => "all".to_string(),
         };
         format!(
-            "%_dbpath {}\n%_db_backend {}\n%_netsharedpath /dev:/proc:/sys\n%_install_langs {languages}\n\
-             %_excludedocs 0\n%_flush_io 0\n%_minimize_writes 0\n%_pkgverify_level digest\n",
-            self.database.folder, self.database.backend
+            "%_dbpath {folder}\n%_db_backend sqlite\n%_netsharedpath /dev:/proc:/sys\n%_install_langs {languages}\n\
+             %_excludedocs 0\n%_flush_io 0\n%_minimize_writes 0\n%_pkgverify_level digest\n"
         )
     }
 }
@@ -200,30 +258,33 @@ fn located(error: Error, rpm: &Rpm, packages: &[&Package]) -> Error {
 }
 
 /// Brings the database to where, and into the form in which, the image's own rpm reads it.
-fn move_database(
-    program: &RpmProgram<'_>,
-    before: &Database,
-    after: &Database,
-    tree: &Rooted,
-    reporter: &Reporter,
-) -> Result<()> {
-    if !["sqlite", "ndb"].contains(&after.backend.as_str()) {
+fn move_database(before: &Database, after: &Database, tree: &Rooted) -> Result<()> {
+    let known = [("sqlite", "sqlite"), ("sqlite", "ndb"), ("ndb", "ndb")];
+    if !known.contains(&(before.backend.as_str(), after.backend.as_str())) {
         return Err(Error::cannot(Exit::HostLacks, "write rpm's database as the image's rpm reads it")
-            .because(format!("its form is `{}`, which this host's rpm only reads", after.backend))
-            .hint("an image with so old an rpm is built without it: --update-stack none"));
+            .because(format!("it was `{}` and is `{}` now", before.backend, after.backend))
+            .hint("Berkeley DB, `bdb`, is written by rpm 4.16 and older: such an image is built without rpm"));
     }
     if after.folder != before.folder {
         tree.create_folders(&after.folder, 0o755)?;
-        if !tree.leads_to_same_folder(&after.folder, before.folder.as_bytes()) {
-            for name in tree.names(&before.folder)? {
-                tree.rename(&before.folder.join(&name), &after.folder.join(&name))?;
+    }
+    let same = tree.leads_to_same_folder(&after.folder, before.folder.as_bytes());
+    if after.backend != before.backend {
+        for name in tree.names(&before.folder)?.into_iter().filter(|name| name.starts_with(b"rpmdb.sqlite")) {
+            // The file itself is the last one that goes: its log belongs to it.
+            if name == rpmdb::Format::Sqlite.file().as_bytes() {
+                let file = before.folder.join(&name);
+                let log = rpmdb::read_log(tree, &file)?;
+                write_ndb(tree, &after.folder, &tree.read(&file)?, &log)?;
             }
         }
-    }
-    if after.backend != before.backend {
-        let moved = Database { folder: after.folder.clone(), backend: after.backend.clone() };
-        let program = RpmProgram { database: &moved, ..*program };
-        judge(&program.run("rpmdb", &["--rebuilddb"], reporter)?)?;
+        for name in tree.names(&before.folder)?.into_iter().filter(|name| name.starts_with(b"rpmdb.sqlite")) {
+            tree.remove(&before.folder.join(&name))?;
+        }
+    } else if !same {
+        for name in tree.names(&before.folder)? {
+            tree.rename(&before.folder.join(&name), &after.folder.join(&name))?;
+        }
     }
     if after.folder != before.folder {
         let owned: Vec<RootPath> =
@@ -235,6 +296,15 @@ fn move_database(
         }
     }
     Ok(())
+}
+
+/// Writes the packages of a database in SQLite in rpm's own format.
+fn write_ndb(tree: &Rooted, folder: &RootPath, database: &[u8], log: &[u8]) -> Result<()> {
+    let headers = rpmdb::read(rpmdb::Format::Sqlite, database, log)?;
+    tree.create_folders(folder, 0o755)?;
+    tree.write(&folder.join(rpmdb::Format::Ndb.file()), rpmdb::ndb(headers)?, 0o644)?;
+    // rpm makes it from the other one.
+    tree.remove(&folder.join("Index.db"))
 }
 
 /// Takes away what only a running rpm needs beside its database; the database's own log is applied first.

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use super::manager::PackageManager;
 use super::repository::Source;
 use super::rpmdb::Header;
-use super::{Mirrors, Package, PackageSet, Phase, ReleaseFile};
+use super::{Beneath, Mirrors, Package, PackageSet, Phase, ReleaseFile};
 use crate::bytes::Bytes;
 use crate::cache::{PackageStore, Sha256};
 use crate::error::{Error, Exit, Result};
@@ -85,6 +85,8 @@ pub struct Rpm {
     store: PackageStore,
     /// Whether something runs between the two phases.
     divided: bool,
+    /// What the tree begins as.
+    beneath: Beneath,
     /// What the host's rpm says it is; known once packages are resolved.
     version: String,
     /// Digests of the packages of the bootstrap phase; known once they are resolved.
@@ -123,10 +125,22 @@ impl Rpm {
             scratch: scratch.to_path_buf(),
             store: store.clone(),
             divided: script || !plan.root.bootstrap_archives.is_empty(),
+            beneath: Beneath::Nothing,
             version: String::new(),
             bootstrap: BTreeSet::new(),
             dependencies: Dependencies::Whole,
         })
+    }
+
+    /// Says what the tree begins as.
+    pub fn on_top_of(mut self, beneath: Beneath) -> Rpm {
+        self.beneath = beneath;
+        self
+    }
+
+    /// Whether the packages of a base are all that is wanted.
+    fn asks_for_nothing(&self) -> bool {
+        self.beneath != Beneath::Nothing && self.named().next().is_none() && !self.request.has_groups()
     }
 
     /// What the description names, in both lists.
@@ -173,6 +187,9 @@ impl Rpm {
 
 impl PackageManager for Rpm {
     fn resolve(&mut self, reporter: &Reporter) -> Result<PackageSet> {
+        if self.asks_for_nothing() {
+            return Ok(PackageSet::default());
+        }
         let step = reporter.step("resolve");
         let used = self.used();
         if used.is_empty() {
@@ -284,6 +301,10 @@ impl PackageManager for Rpm {
             ("what rpm is told", format!("{:?}", self.request.rpm)),
             ("the package manager", self.manager.word().to_string()),
             ("the host's rpm", self.version.clone()),
+            (
+                "the packages of the base",
+                format!("{:?}", self.beneath.database().map(|(_, file)| Sha256::of(file)).collect::<Vec<_>>()),
+            ),
             ("the phases", if self.divided { "two".into() } else { "one".into() }),
         ]
     }

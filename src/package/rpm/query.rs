@@ -15,7 +15,8 @@ use crate::plan::Signed;
 use crate::report::Reporter;
 
 const LEAD: [u8; 4] = [0xed, 0xab, 0xee, 0xdb];
-const HEADER: [u8; 8] = [0x8e, 0xad, 0xe8, 0x01, 0, 0, 0, 0];
+/// What stands before a header outside of a database.
+pub(super) const HEADER: [u8; 8] = [0x8e, 0xad, 0xe8, 0x01, 0, 0, 0, 0];
 /// rpm refuses larger headers, too.
 const LARGEST: usize = 256 << 20;
 

@@ -107,6 +107,11 @@ pub fn normalised(format: Format, database: &[u8], log: &[u8], epoch: i64) -> Re
     }
 }
 
+/// A database of rpm's own format, `Packages.db`, with these packages in this order; many builds of rpm only know SQLite.
+pub fn ndb(packages: Vec<Header>) -> Result<Vec<u8>> {
+    ndb::written(packages)
+}
+
 /// 74: what is no database, or only the first half of one.
 fn damaged(why: impl std::fmt::Display) -> Error {
     Error::cannot(Exit::Io, "read an rpm database").because(why)

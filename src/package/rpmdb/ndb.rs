@@ -23,6 +23,11 @@ pub(super) fn read(database: &[u8]) -> Result<Vec<Header>> {
 pub(super) fn normalised(database: &[u8], time: u32) -> Result<Vec<u8>> {
     let mut packages = blobs(database)?;
     packages.sort_by_cached_key(|(number, header)| (header.identity(), *number));
+    written(packages.into_iter().map(|(_, header)| header.installed_at(time)).collect())
+}
+
+/// A file of these packages, in this order.
+pub(super) fn written(packages: Vec<Header>) -> Result<Vec<u8>> {
     let pages = (FILE_HEADER + packages.len() * 16).div_ceil(PAGE).max(1);
     let number = |count: usize| u32::try_from(count).map_err(|_| damaged("it is longer than its numbers can say"));
     let count = number(packages.len())?;
@@ -34,8 +39,8 @@ pub(super) fn normalised(database: &[u8], time: u32) -> Result<Vec<u8>> {
     }
     file.resize(FILE_HEADER, 0);
     let mut blobs = Vec::new();
-    for (index, (_, header)) in (1_u32..).zip(packages) {
-        let blob = blob(index, &header.installed_at(time), time);
+    for (index, header) in (1_u32..).zip(packages) {
+        let blob = blob(index, &header, header.installed());
         let at = (pages * PAGE + blobs.len()) / BLOCK;
         file.extend(slot(index, number(at)?, number(blob.len() / BLOCK)?));
         blobs.extend(blob);
