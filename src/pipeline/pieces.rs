@@ -65,7 +65,7 @@ pub(super) fn with_pieces(
         let how = if is_first { "made while scripts ran" } else { "reused" };
         say(&format!("{what}: {} of compressed pieces {how}, {} made{damage}", Bytes(reused), Bytes(made)));
     }
-    if is_first || pieces.met_damage() || made > (reused + made) / STALE {
+    if (is_first && reused + made > 0) || pieces.met_damage() || made > (reused + made) / STALE {
         let index = Value::String(to_hex(pieces.index()));
         let kept = file::open(&order.folder.join(&artifact.name))
             .and_then(|image| store.replace(&key, index, &image, artifact.size));
