@@ -17,6 +17,7 @@ use super::lower::Lower;
 use super::source::{StoredImage, StoredLayer};
 use super::unpack;
 use crate::error::Result;
+use crate::host::file;
 use crate::host::rooted::{Kind, RootPath, Rooted};
 use crate::host::untar::{Owners, Verdict, What};
 use crate::package::installed;
@@ -66,7 +67,8 @@ impl Base {
                 plan.place.iter().fold(error, |error, place| error.at(place.clone()))
             })?;
         }
-        base.lower = Lower::read(&base.stored).map_err(|error| error.within("read the layers of the base"))?;
+        base.lower = Lower::read(&base.stored, file::free_space(finder.scratch)?)
+            .map_err(|error| error.within("read the layers of the base"))?;
         let digest: String = base.records.last().map(|last| last.digest.chars().take(19).collect()).unwrap_or_default();
         step.finish(&format!("{} layers, {digest}", base.stored.len()));
         Ok(Some(base))

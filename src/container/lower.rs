@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::source::{StoredLayer, malformed};
 use super::tar::travels;
+use crate::bytes::Bytes;
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host::rooted::{Kind, RootPath};
 use crate::host::untar::{Member, Members, What};
@@ -54,12 +55,14 @@ pub struct Lower {
     paths: BTreeMap<RootPath, Below>,
     content: BTreeMap<RootPath, Vec<u8>>,
     inodes: u64,
+    room: u64,
 }
 
 impl Lower {
-    /// Reads the layers, the lowest first. 65 where one is malformed, 76 where a digest does not match.
-    pub fn read<'a>(layers: impl IntoIterator<Item = &'a StoredLayer>) -> Result<Lower> {
-        let mut lower = Lower::default();
+    /// Reads the layers, the lowest first, which are going to be laid where so much is free. 65 where one is malformed,
+    /// 74 where one alone would not fit, 76 where a digest does not match.
+    pub fn read<'a>(layers: impl IntoIterator<Item = &'a StoredLayer>, room: Bytes) -> Result<Lower> {
+        let mut lower = Lower { room: room.0, ..Lower::default() };
         for layer in layers {
             layer.read(|plain| lower.lay(plain))?;
         }
@@ -89,11 +92,22 @@ impl Lower {
 
     fn lay(&mut self, layer: &mut (dyn Read + Send)) -> Result<()> {
         let mut own: BTreeSet<RootPath> = BTreeSet::new();
+        let mut stored: u64 = 0;
         let mut members = Members::new(layer);
         while let Some(member) = members.next_member().map_err(malformed)? {
             let path = self.real(&RootPath::new(&member.name))?;
             if self.paths.len() >= MOST_PATHS {
                 return Err(malformed(format!("its layers have more than {MOST_PATHS} files")));
+            }
+            // Known before any of it is read: a few megabytes may stand for terabytes.
+            let holds = member.segments.as_ref().map_or(member.size, |all| all.iter().map(|(_, length)| length).sum());
+            stored = stored.saturating_add(holds);
+            if stored > self.room {
+                return Err(Error::cannot(Exit::Io, "unpack a layer").because(format!(
+                    "it holds {} or more, and {} are free",
+                    Bytes(stored),
+                    Bytes(self.room)
+                )));
             }
             let Some(hidden) = path.name().strip_prefix(b".wh.") else {
                 let mut above = path.clone();

@@ -25,6 +25,8 @@ use crate::release::artifact::hex;
 
 /// Longest JSON file that is read into memory, in bytes.
 const LONGEST_JSON: u64 = 16 << 20;
+/// Most bytes behind the end of a layer: programs fill up a block, of whatever size they like.
+const LONGEST_END: u64 = 64 << 20;
 /// Most members of the outer archive that are remembered; an image has a few per layer.
 const MOST_MEMBERS: usize = 100_000;
 /// How deep an index may point to an index.
@@ -413,18 +415,23 @@ impl StoredLayer {
     /// not match.
     pub fn read<T>(&self, look: impl FnOnce(&mut (dyn Read + Send)) -> Result<T>) -> Result<T> {
         let mut packed = Hashed::new(self.blob.reader());
-        let done = {
-            let mut plain = Hashed::new(untar::decompressed(&mut packed)?);
+        let unpack = |packed: &mut Hashed<_>| -> Result<T> {
+            let mut plain = Hashed::new(untar::decompressed(packed)?);
             let done = look(&mut plain)?;
-            plain.drain()?;
+            plain.drain_at_most(LONGEST_END)?;
             matches(&self.diff_id, &plain.hash.finalize())?;
-            done
+            Ok(done)
         };
+        let done = unpack(&mut packed);
+        // What is malformed because it is damaged is damaged.
+        if matches!(&done, Err(error) if error.exit() != Exit::Description) {
+            return done;
+        }
         packed.drain()?;
         if let Some(digest) = &self.digest {
             matches(digest, &packed.hash.finalize())?;
         }
-        Ok(done)
+        done
     }
 }
 
@@ -461,6 +468,15 @@ impl<R: Read> Read for Hashed<R> {
 impl<R: Read> Hashed<R> {
     fn new(input: R) -> Hashed<R> {
         Hashed { input, hash: Sha256::new() }
+    }
+
+    /// The same, where no more than this is left.
+    fn drain_at_most(&mut self, most: u64) -> Result<()> {
+        let read = io::copy(&mut Read::take(&mut *self, most + 1), &mut io::sink()).or_cannot(|| "read a layer")?;
+        match read > most {
+            true => Err(malformed(format!("more than {} follow the end of a layer", Bytes(most)))),
+            false => Ok(()),
+        }
     }
 
     /// Reads what is left, so that the digest covers everything.

@@ -34,7 +34,7 @@ pub fn read(text: &str, folder: &Path) -> Result<ImageAddress, String> {
             return local(path, name.filter(|name| !name.is_empty()));
         }
     }
-    if FETCHED.iter().any(|scheme| text.strip_prefix(scheme).is_some_and(is_reference)) {
+    if FETCHED.iter().any(|scheme| text.strip_prefix(scheme).is_some_and(is_stored)) {
         return Ok(ImageAddress::Fetched(text.to_string()));
     }
     if let Some(name) = text.strip_prefix("docker://") {
@@ -62,10 +62,24 @@ fn fragment(path: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// `[host[:port]/]name[:tag][@digest]`: nothing that a shell or skopeo would take for something else.
+/// `[host[:port]/]name[:tag][@digest]`: nothing that a shell or skopeo would take for something else. What stands before
+/// an `@` elsewhere is a user and a password, which belong into a file of credentials.
 pub fn is_reference(text: &str) -> bool {
-    let fits = |char: char| char.is_ascii_alphanumeric() || matches!(char, '.' | '_' | '-' | '/' | ':' | '@');
-    !text.is_empty() && text.chars().all(fits) && text.starts_with(|char: char| char.is_ascii_alphanumeric())
+    let fits = |char: char| char.is_ascii_alphanumeric() || matches!(char, '.' | '_' | '-' | '/' | ':');
+    let (name, digest) = text.split_once('@').map_or((text, None), |(name, digest)| (name, Some(digest)));
+    let is_digest = |digest: &str| digest.starts_with("sha256:") && digest.chars().all(fits);
+    name.chars().all(fits)
+        && name.starts_with(|char: char| char.is_ascii_alphanumeric())
+        && digest.is_none_or(is_digest)
+}
+
+/// The same, behind the place of a storage that is not the host's usual one: `[DRIVER@FOLDER+FOLDER]name`.
+fn is_stored(text: &str) -> bool {
+    let Some((place, name)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) else {
+        return is_reference(text);
+    };
+    let fits = |char: char| char.is_ascii_alphanumeric() || "._-/:@+=,".contains(char);
+    place.chars().all(fits) && is_reference(name)
 }
 
 #[cfg(test)]

@@ -177,8 +177,9 @@ fn locate(source: &str, path: &str, name: &str, folder: &Path) -> Result<(String
             "" => source.to_string(),
             path => format!("{}/{path}", source.trim_end_matches('/')),
         };
-        if text.split(['/', ':']).any(|part| part == "..") {
-            return Err(format!("`{}` climbs out of its folder", shown(&text)));
+        // The source may be anywhere; what stands behind it stays there.
+        if path.split(['/', ':']).any(|part| part == "..") {
+            return Err(format!("`{}` climbs out of its folder", shown(path)));
         }
         let address = address::read(&text, folder)?;
         return Ok((text, address));

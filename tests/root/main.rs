@@ -5,6 +5,7 @@
 mod support;
 
 mod artifacts;
+mod bases;
 mod bill;
 mod derived;
 mod disk;

@@ -15,6 +15,7 @@ pub mod emulator;
 mod entry;
 pub mod farm;
 pub mod image;
+pub mod layout;
 pub mod leaks;
 pub mod packages;
 pub mod pacman;
