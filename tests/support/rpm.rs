@@ -314,7 +314,15 @@ fn stop_agent(home: &Path) {
     let _ = Command::new("gpgconf").arg("--homedir").arg(home).args(["--kill", "all"]).stderr(Stdio::null()).status();
 }
 
+/// One at a time: who has signed stops the agent that others may talk to.
+fn turn_to_sign() -> fs::File {
+    let lock = fs::File::create(super::scratch_root().join("rpmworld-sign.lock")).unwrap();
+    rustix::fs::flock(lock.as_fd(), FlockOperation::LockExclusive).unwrap();
+    lock
+}
+
 fn sign_packages(world: &Path, signer: Signer, packages: &[PathBuf]) {
+    let _turn = turn_to_sign();
     let home = world.join(format!("gnupg-{}", signer.name()));
     let output = Command::new("rpmsign")
         .args(["--addsign", "--define", &format!("_gpg_path {}", home.display())])
@@ -354,6 +362,7 @@ fn index(folder: &Path, date: i64) {
 }
 
 fn sign_metadata(world: &Path, signer: Signer, folder: &Path) {
+    let _turn = turn_to_sign();
     let home = world.join(format!("gnupg-{}", signer.name()));
     let metadata = folder.join("repodata/repomd.xml");
     for end in ["asc", "key"] {
