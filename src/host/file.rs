@@ -132,6 +132,11 @@ pub fn hard_link(from: &Path, to: &Path) -> Result<()> {
     fs::hard_link(from, to).or_cannot(|| format!("link {} to {}", to.display(), from.display()))
 }
 
+/// Makes a symlink.
+pub fn symlink(target: &Path, path: &Path) -> Result<()> {
+    std::os::unix::fs::symlink(target, path).or_cannot(|| format!("link {} to {}", path.display(), target.display()))
+}
+
 /// Copies content and mode; holes stay holes where the filesystem can.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to).map(drop).or_cannot(|| format!("copy {} to {}", from.display(), to.display()))

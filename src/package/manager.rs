@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
 
+use super::pacman::Pacman;
 use super::rpm::Rpm;
 use super::{Apt, Mirrors, Package, PackageSet, Unpacker};
 use crate::cache::PackageStore;
@@ -115,6 +116,7 @@ pub fn open(
 ) -> Result<Box<dyn PackageManager>> {
     match plan.packages.manager {
         Manager::Apt => Ok(Box::new(Apt::open(plan, mirrors, store, scratch)?.unpacker(unpacker).on_top_of(beneath))),
+        Manager::Pacman => Ok(Box::new(Pacman::open(plan, mirrors, store, scratch, &beneath)?)),
         _ => Ok(Box::new(Rpm::open(plan, mirrors, store, scratch)?.on_top_of(beneath))),
     }
 }

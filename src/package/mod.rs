@@ -21,6 +21,7 @@ pub mod lists;
 pub mod manager;
 pub mod mirror;
 pub mod order;
+pub mod pacman;
 pub mod release_file;
 pub mod remembered;
 pub mod removal;

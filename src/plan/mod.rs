@@ -362,16 +362,19 @@ pub enum Manager {
     Dnf5,
     /// The same, with the dnf without Python. It runs in images only: a dnf of the host chooses the packages.
     Microdnf,
+    /// Arch Linux and its derivatives.
+    Pacman,
 }
 
 impl Manager {
     /// All of them, with the words of `<packagemanager>`.
-    pub const ALL: [(&'static str, Manager); 5] = [
+    pub const ALL: [(&'static str, Manager); 6] = [
         ("apt", Manager::Apt),
         ("zypper", Manager::Zypper),
         ("dnf4", Manager::Dnf4),
         ("dnf5", Manager::Dnf5),
         ("microdnf", Manager::Microdnf),
+        ("pacman", Manager::Pacman),
     ];
 
     /// By its word.
@@ -387,13 +390,14 @@ impl Manager {
             Manager::Dnf4 => "dnf4",
             Manager::Dnf5 => "dnf5",
             Manager::Microdnf => "microdnf",
+            Manager::Pacman => "pacman",
         }
     }
 
     /// Whether its packages are rpm's.
     pub fn is_rpm(self) -> bool {
         match self {
-            Manager::Apt => false,
+            Manager::Apt | Manager::Pacman => false,
             Manager::Zypper | Manager::Dnf4 | Manager::Dnf5 | Manager::Microdnf => true,
         }
     }

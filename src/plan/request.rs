@@ -139,7 +139,7 @@ pub fn packages(
         withdrawn,
         uninstall,
         delete,
-        recommends: recommends(selection, kind, warnings),
+        recommends: recommends(selection, kind, known, warnings),
         essential: essential(selection),
         bootstrap,
         image,
@@ -154,11 +154,13 @@ fn check_groups(selection: &Selection<'_>, kind: &Type, manager: Manager, proble
     };
     let products = match manager {
         Manager::Apt => Some("apt has no products"),
+        Manager::Pacman => Some("pacman has no products"),
         Manager::Zypper => None,
         _ => Some("dnf has no products"),
     };
     let modules = match manager {
         Manager::Apt => Some("apt has no modules"),
+        Manager::Pacman => Some("pacman has no modules"),
         Manager::Zypper => Some("zypper has no modules"),
         _ => None,
     };
@@ -208,14 +210,22 @@ fn rpm_options(selection: &Selection<'_>, manager: Manager, warnings: &mut Vec<W
             found.extend(text.clone().map(|text| (element, reason, text)));
             text
         };
-    const RPM_ONLY: &str = "it is about rpm, and apt installs the packages";
-    let release =
-        first("release-version", "apt has no release version: name the suite", &|one| one.release_version.clone());
-    first("rpm-check-signatures", RPM_ONLY, &|one| one.check_signatures.clone());
+    let (rpm_only, no_release) = match manager {
+        Manager::Pacman => (
+            "it is about rpm, and pacman installs the packages",
+            "pacman has no release version: name it in the repository's address",
+        ),
+        _ => ("it is about rpm, and apt installs the packages", "apt has no release version: name the suite"),
+    };
+    let release = first("release-version", no_release, &|one| one.release_version.clone());
+    // What is verified is asked of each repository.
+    if manager != Manager::Pacman {
+        first("rpm-check-signatures", rpm_only, &|one| one.check_signatures.clone());
+    }
     let documentation = first("rpm-excludedocs", "documentation is installed: remove it in config.sh", &|one| {
         one.exclude_documentation.clone()
     });
-    let filter = first("rpm-locale-filtering", RPM_ONLY, &|one| one.filter_languages.clone());
+    let filter = first("rpm-locale-filtering", rpm_only, &|one| one.filter_languages.clone());
     if !manager.is_rpm() {
         for (element, reason, text) in
             found.into_iter().filter(|(_, _, text)| text.value != "false" && text.value != "0")
@@ -259,13 +269,13 @@ pub fn manager(description: &Description, selection: &Selection<'_>, problems: &
             false => "no selected <preferences> has a <packagemanager>",
         };
         let title = format!("package manager {}", shown(&manager));
-        let hint = "this version drives apt, zypper and dnf";
+        let hint = "this version drives apt, zypper, dnf and pacman";
         problems.add(Problem::refused(title).at(&manager.span).label(label).hint(hint));
     }
     manager
 }
 
-fn recommends(selection: &Selection<'_>, kind: &Type, warnings: &mut Vec<Warning>) -> Recommends {
+fn recommends(selection: &Selection<'_>, kind: &Type, manager: Manager, warnings: &mut Vec<Warning>) -> Recommends {
     let first = |wanted: &dyn Fn(&str) -> bool| {
         selection
             .packages
@@ -283,7 +293,15 @@ fn recommends(selection: &Selection<'_>, kind: &Type, warnings: &mut Vec<Warning
             place: Some(bootstrap.span.place()),
         });
     }
-    match image.or(bootstrap).map(|pattern| pattern.as_str()) {
+    let counts = image.or(bootstrap);
+    match counts.map(|pattern| pattern.as_str()) {
+        Some("plusRecommended") if manager == Manager::Pacman => {
+            warnings.push(Warning {
+                text: "patternType=\"plusRecommended\" is ignored: pacman never installs optional dependencies".into(),
+                place: counts.map(|pattern| pattern.span.place()),
+            });
+            Recommends::No
+        }
         Some("plusRecommended") => Recommends::Yes,
         _ => Recommends::No,
     }

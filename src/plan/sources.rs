@@ -68,14 +68,15 @@ fn repository(
 ) -> Option<Repository> {
     match written.kind.as_ref().map(|kind| kind.as_str()) {
         None => {}
-        Some("apt-deb") if !manager.is_rpm() => {}
+        Some("apt-deb") if manager == Manager::Apt => {}
         Some("rpm-md") if manager.is_rpm() => {}
         Some(other) => {
             let span = written.kind.as_ref().map_or(&written.span, |kind| &kind.span);
             let title = format!("repository type {other}");
-            let label = match manager.is_rpm() {
-                false => "apt reads repositories of type apt-deb",
-                true => "zypper and dnf read repositories of type rpm-md",
+            let label = match manager {
+                Manager::Apt => "apt reads repositories of type apt-deb",
+                Manager::Pacman => "repositories of pacman have no type: leave it out",
+                _ => "zypper and dnf read repositories of type rpm-md",
             };
             problems.add(Problem::refused(title).at(span).label(label));
             return None;
@@ -88,10 +89,11 @@ fn repository(
     };
     if let (Some(kind), false, true) = (&written.source_type, address == Address::Repository, !manager.is_rpm()) {
         let title = format!("sourcetype=\"{}\"", kind.value);
-        problems.add(Problem::refused(title).at(&kind.span).label("apt reads repositories by their address"));
+        let label = format!("{} reads repositories by their address", manager.word());
+        problems.add(Problem::refused(title).at(&kind.span).label(label));
     }
-    if manager.is_rpm() {
-        ignored_by_rpm(written, warnings);
+    if manager != Manager::Apt {
+        ignored_beside_apt(written, manager, warnings);
     } else if written.package_gpgcheck == Some(true) {
         let text = "package_gpgcheck=\"true\" on <repository> is ignored: apt verifies the repository, and through it every package";
         warnings.push(Warning { text: text.to_string(), place: Some(written.span.place()) });
@@ -108,7 +110,7 @@ fn repository(
         (Some(name), secret) => named(name, secret.as_ref().map_or("", |secret| &secret.0)),
         (None, _) => inline,
     };
-    let distribution = written.distribution.as_ref().filter(|_| !manager.is_rpm());
+    let distribution = written.distribution.as_ref().filter(|_| manager == Manager::Apt);
     let distribution = distribution.map(|text| text.trim().to_string()).unwrap_or_default();
     let components = match (written.components.as_slice(), distribution.as_str()) {
         ([], "") => Vec::new(),
@@ -178,7 +180,7 @@ fn repository(
 fn signed_packages(selection: &Selection<'_>, written: &Written, manager: Manager, signed: Signed) -> Signed {
     let everywhere = selection.preferences.iter().find_map(|preferences| preferences.check_signatures.as_ref());
     let everywhere = everywhere.map(|text| truth(text));
-    match (manager.is_rpm(), written.package_gpgcheck, signed) {
+    match (manager != Manager::Apt, written.package_gpgcheck, signed) {
         (false, ..) | (true, Some(false), _) => Signed::NotChecked,
         (true, Some(true), _) => Signed::Required,
         (true, None, Signed::NotChecked) if everywhere.unwrap_or(!written.keys.is_empty()) => Signed::Required,
@@ -188,12 +190,12 @@ fn signed_packages(selection: &Selection<'_>, written: &Written, manager: Manage
 }
 
 /// Words that only mean something for Debian's repositories.
-fn ignored_by_rpm(written: &Written, warnings: &mut Vec<Warning>) {
+fn ignored_beside_apt(written: &Written, manager: Manager, warnings: &mut Vec<Warning>) {
     let mut ignored = Vec::new();
     if let Some(suite) = &written.distribution {
         ignored.push(format!("distribution=\"{}\"", shown(suite)));
     }
-    if !written.components.is_empty() {
+    if !written.components.is_empty() && manager != Manager::Pacman {
         ignored.push("components".to_string());
     }
     if !written.architectures.is_empty() {

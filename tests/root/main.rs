@@ -23,6 +23,7 @@ mod layered;
 mod names;
 mod namespace;
 mod oracle;
+mod pacman;
 mod pacman_world;
 mod planted;
 mod preflight;

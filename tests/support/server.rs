@@ -214,6 +214,7 @@ fn answer(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
     }
     let mut more = match &fault {
         Some(Fault::Redirect(url)) => format!("Location: {url}\r\n"),
+        _ if status == 401 => "WWW-Authenticate: Basic realm=\"tiny\"\r\n".to_string(),
         _ => String::new(),
     };
     let length = body.len();

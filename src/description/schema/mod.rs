@@ -222,7 +222,7 @@ const HONOURED_WORDS: &[(&str, &str, &[&str])] = &[
     ("type", "format", &["qcow2", "vhd", "vhd-fixed", "vhdx", "vmdk", "vdi", "gce", "ova", "vagrant"]),
     ("type", "initrd_system", &["dracut", "none"]),
     ("bootloader", "name", &["grub2"]),
-    ("packagemanager", "", &["apt", "dnf4", "dnf5", "microdnf", "zypper"]),
+    ("packagemanager", "", &["apt", "dnf4", "dnf5", "microdnf", "pacman", "zypper"]),
     ("repository", "type", &["apt-deb", "rpm-md"]),
     ("description", "type", &["system"]),
 ];
