@@ -43,7 +43,7 @@ pub struct PublishArguments {
     /// Remove what unfinished publications made: of this release, to these targets, or all
     #[arg(long)]
     pub abort: bool,
-    /// How many blocks of a snapshot are sent at once; default: two per processor
+    /// How many blocks of a snapshot are sent at once; default: two per processor, at most 16
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub parallel: Option<u16>,
     /// How often a temporary failure (429, 500, a broken connection) is tried again
@@ -137,7 +137,7 @@ impl<'a> Frame<'a> {
             patience: Patience {
                 between: arguments.poll,
                 longest: Duration::from_secs(arguments.patience.saturating_mul(60)),
-                parallel: arguments.parallel.map_or(2 * processors, usize::from),
+                parallel: arguments.parallel.map_or((2 * processors).min(16), usize::from),
             },
         })
     }

@@ -29,6 +29,7 @@ use std::path::PathBuf;
 use crate::bytes::Bytes;
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::format;
+use crate::host::file;
 use crate::release::Released;
 use crate::release::released::ListedArtifact;
 use checksum::{Checksums, Kind};
@@ -148,6 +149,12 @@ pub fn verify(
     step: &crate::report::Step,
 ) -> Result<Image> {
     let path = release.folder.join(&artifact.name);
+    // A pipe would be waited for without an end.
+    if !file::is_file(&path) {
+        return Err(Error::cannot(Exit::InputMissing, format!("read {}", path.display()))
+            .because("manifest.json lists it, and no such file is there")
+            .hint("build it again; nothing was published"));
+    }
     step.total(artifact.size.0);
     let checksums = checksum::of(&path, kinds, step)?;
     if checksums.sha256 != artifact.sha256 || checksums.size != artifact.size.0 {

@@ -40,7 +40,11 @@ impl Parameters {
         if named.is_none() && !file::exists(&path) {
             return Parameters::parse(&path, "");
         }
-        let text = file::read_text(&path)?;
+        let text = String::from_utf8(file::read(&path)?).map_err(|error| {
+            let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
+            Error::cannot(Exit::Configuration, format!("use {}", path.display()))
+                .because(format!("line {line} is not UTF-8"))
+        })?;
         Parameters::parse(&path, &text).map_err(|error| error.within(format!("use {}", path.display())))
     }
 

@@ -66,6 +66,22 @@ fn is_sound(qcow2: &Path, scratch: &Path) {
     Ingot::new(["audit"]).arg(qcow2).run().expect(0);
 }
 
+/// OpenStack takes it as it is, EC2 after its size was repaired.
+#[track_caller]
+fn fits_clouds(qcow2: &Path, scratch: &Path) {
+    let answer = Ingot::new(["preflight", "--for", "openstack"]).arg(qcow2).run().expect(0);
+    assert!(answer.stdout.contains("openstack: all of "), "{}", answer.stdout);
+    let raw = scratch.join("ec2.raw");
+    Ingot::new(["convert"]).arg(qcow2).arg(&raw).run().expect(0);
+    let ec2 = |more: &[&str]| Ingot::new(["preflight", "--for", "aws"]).arg(&raw).args(more).run();
+    let answer = ec2(&[]).expect(1);
+    assert!(answer.stdout.contains("aws: 1 refusal (exit 1)"), "{}", answer.stdout);
+    let answer = ec2(&["--fix"]).expect(0);
+    assert!(answer.stdout.contains("aws: all of "), "{}", answer.stdout);
+    assert!(run("sfdisk", &["--verify", text(&raw)]).contains("No errors detected"));
+    fs::remove_file(raw).unwrap();
+}
+
 /// A path in the root filesystem that `is_sound` left in `scratch`, as debugfs sees it.
 fn in_filesystem(scratch: &Path, path: &str) -> bool {
     let output = Command::new("debugfs").args(["-R", &format!("stat {path}")]).arg(scratch.join("root.ext4")).output();
@@ -117,6 +133,7 @@ fn debian_server_boots_from_both_firmwares_to_its_login_prompt() {
     cast("debian-server", &[], &out);
     let image = result(&out, ".qcow2");
     is_sound(&image, scratch.path());
+    fits_clouds(&image, scratch.path());
     for gone in ["/etc/ssh/ssh_host_ed25519_key", "/var/lib/systemd/random-seed"] {
         assert!(!in_filesystem(scratch.path(), gone), "{gone}");
     }

@@ -215,9 +215,13 @@ fn a_killed_publication_to_ec2_goes_on_where_it_was() {
     killed(&mut command, || aws.proxy.wait_for("/blocks/20", 1));
     assert_eq!((aws.proxy.count("POST /snapshots "), aws.proxy.count("PUT ")), (1, 21));
 
-    // And when the image was being registered.
+    // And when the image was being registered; meanwhile nobody else publishes or gives up the same.
     hold("Action=RegisterImage");
-    killed(&mut aws.publish(&place, TARGET, &[]), || aws.proxy.wait_for("Action=RegisterImage", 1));
+    killed(&mut aws.publish(&place, TARGET, &[]), || {
+        aws.proxy.wait_for("Action=RegisterImage", 1);
+        refused(&mut aws.publish(&place, TARGET, &[]), 75, "another ingot publishes the same artifact there");
+        refused(&mut aws.abort(&place, &[]), 75, "another ingot publishes the same artifact there");
+    });
     // Only the block whose answer was lost was sent twice.
     assert_eq!(aws.proxy.count("PUT "), 41);
     let snapshot = snapshot_of(&aws);
@@ -378,7 +382,10 @@ fn wrong_credentials_and_a_changed_disk_are_refused_before_anything_is_at_ec2() 
     std::fs::write(&path, &before[..before.len() - 512]).unwrap();
     refused(&mut aws.publish(&place, TARGET, &[]), 76, "it.raw changed since the release was made");
     std::fs::remove_file(&path).unwrap();
-    refused(&mut aws.publish(&place, TARGET, &[]), 66, "it.raw");
+    refused(&mut aws.publish(&place, TARGET, &[]), 66, "no such file is there");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR).unwrap();
+    refused(&mut aws.publish(&place, TARGET, &[]), 66, "no such file is there");
+    std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, &before).unwrap();
     assert_eq!(aws.proxy.count(""), 0);
 

@@ -150,4 +150,7 @@ fn what_a_key_cannot_mean_is_refused_with_its_place() {
         assert!(has_place || by_content || wanted.contains("missing"), "{text}: {said}");
     }
     refused(dry_run(&place, AWS, "").args(["--parameters", "/no/such/file"]), 66, "/no/such/file");
+    let latin = place.join("latin.toml");
+    fs::write(&latin, b"[aws]\nname = \"f\xfcr\"\n").unwrap();
+    refused(dry_run(&place, AWS, "").args(["--parameters", latin.to_str().unwrap()]), 78, "line 2 is not UTF-8");
 }
