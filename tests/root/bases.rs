@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::image::{Bench, Description, result, unpack};
+use crate::support::image::{Bench, Description, Ingot, result, unpack};
 use crate::support::layout::{self, Member, digest, layer};
 use crate::support::registry::{PASSWORD, Registry, TOKEN};
 use crate::support::{alone, need, together};
@@ -126,6 +126,46 @@ fn a_registry_and_a_container_storage_are_bases_and_zstd_is_kept() {
     build(&stored, "on-stored").run().expect(0);
     let found = layers(&result(&bench.path("on-stored"), ".oci.tar"), &bench.path("layout-of-stored"));
     assert_eq!(found.len(), 3);
+    podman(&["rmi", "--force", "--all"]);
+}
+
+#[test]
+fn an_index_goes_to_a_registry_and_podman_takes_what_is_for_its_machine() {
+    need!(root);
+    need!("podman", "skopeo", "docker-registry");
+    let bench = Bench::new();
+    let registry = Registry::start(&bench.path("registry"));
+    for machine in ["amd64", "s390x"] {
+        let content = layer(&[Member::File("machine", machine, 0o644)]);
+        layout::write_for(machine, &bench.path(machine), &[(gzip(&content), digest(&content))], json!({}));
+    }
+    let index = bench.path("app.oci.tar");
+    let call = Ingot::new(["index"]).arg(&index).args(["--name", "example.org/app:1", "--from"]);
+    call.arg(bench.path("amd64")).arg(bench.path("s390x")).run().expect(0);
+    let remote = format!("{}/app:1", registry.address);
+    registry.skopeo(&[
+        "copy",
+        "-q",
+        "--all",
+        &format!("oci-archive:{}:1", text(&index)),
+        &format!("docker://{remote}"),
+    ]);
+    let raw: Value =
+        serde_json::from_str(&registry.skopeo(&["inspect", "--raw", &format!("docker://{remote}")])).unwrap();
+    assert_eq!(raw["manifests"].as_array().unwrap().len(), 2);
+    let (storage, state) = (bench.path("storage"), bench.path("state"));
+    let podman = |arguments: &[&str]| {
+        run(
+            "podman",
+            &[&["--root", text(&storage), "--runroot", text(&state), "--storage-driver", "vfs"], arguments].concat(),
+        )
+    };
+    for machine in ["amd64", "s390x"] {
+        let (platform, credentials) = (format!("linux/{machine}"), text(&registry.credentials));
+        podman(&["pull", "-q", "--tls-verify=false", "--authfile", credentials, "--platform", &platform, &remote]);
+        let found = podman(&["image", "inspect", "--format", "{{.Architecture}}", &remote]);
+        assert_eq!(found.trim(), machine);
+    }
     podman(&["rmi", "--force", "--all"]);
 }
 

@@ -65,6 +65,11 @@ pub fn layer(members: &[Member<'_>]) -> Vec<u8> {
 
 /// Writes a layout of these layers, which may be compressed, with the digests of what they hold uncompressed.
 pub fn write(folder: &Path, layers: &[(Vec<u8>, String)], config: Value) {
+    write_for("amd64", folder, layers, config);
+}
+
+/// The same, for another machine.
+pub fn write_for(architecture: &str, folder: &Path, layers: &[(Vec<u8>, String)], config: Value) {
     let blobs = folder.join("blobs/sha256");
     fs::create_dir_all(&blobs).unwrap();
     let put = |content: &[u8], kind: &str| -> Value {
@@ -74,7 +79,7 @@ pub fn write(folder: &Path, layers: &[(Vec<u8>, String)], config: Value) {
     };
     let diff_ids: Vec<&String> = layers.iter().map(|(_, diff_id)| diff_id).collect();
     let configuration = json!({
-        "architecture": "amd64", "os": "linux", "config": config,
+        "architecture": architecture, "os": "linux", "config": config,
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
     });
     let kind = "application/vnd.oci.image";
