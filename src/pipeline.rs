@@ -333,7 +333,7 @@ fn finish(
         database: inventory.database(plan, &tree)?,
     };
     let workspace = Some(workspace.folder().to_path_buf());
-    let build_host = BuildHost { workspace, builds_began, ..order.build_host.clone() };
+    let build_host = BuildHost { workspace, builds_began, epoch: Some(*epoch), ..order.build_host.clone() };
     let scrubbed = scrub::scrub(&plan.scrub, tree, &asked, &build_host, *epoch, reporter)?;
     let standard = Standard::Build { plan: &plan.scrub, asked: &asked, host: &build_host };
     let (artifacts, inherited) = pack(plan, &scrubbed, base.as_ref(), foreseen, standard, order, reporter)?;

@@ -82,6 +82,8 @@ pub struct BuildHost {
     /// When the build began, in seconds since 1970 by the host's clock, and when those began whose stages it goes on
     /// from. Empty where nothing was built.
     pub builds_began: Vec<i64>,
+    /// The image's date, to which times are set back: it tells nothing, even where a repository is newer than the build.
+    pub epoch: Option<i64>,
 }
 
 impl BuildHost {
@@ -101,18 +103,25 @@ impl BuildHost {
             resolver: read("/etc/resolv.conf"),
             workspace: Some(workspace.into()),
             builds_began: vec![started],
+            epoch: None,
         }
     }
 
     /// No machine at all: for trees that were not built here.
     pub fn unknown() -> BuildHost {
-        BuildHost { names: BTreeSet::new(), resolver: Vec::new(), workspace: None, builds_began: Vec::new() }
+        BuildHost {
+            names: BTreeSet::new(),
+            resolver: Vec::new(),
+            workspace: None,
+            builds_began: Vec::new(),
+            epoch: None,
+        }
     }
 
     /// Whether the build wrote something at this time, seconds since 1970. A package's file may be dated later than a
     /// host's clock that is behind, so the time that counts ends a day after the build began.
     pub fn wrote_at(&self, time: i64) -> bool {
-        self.builds_began.iter().any(|began| (*began..began + 86_400).contains(&time))
+        self.epoch != Some(time) && self.builds_began.iter().any(|began| (*began..began + 86_400).contains(&time))
     }
 
     /// Whether these bytes are one of its names.
@@ -123,5 +132,18 @@ impl BuildHost {
     /// Whether these bytes are its resolv.conf.
     pub fn is_resolver(&self, content: &[u8]) -> bool {
         !content.trim_ascii().is_empty() && content.trim_ascii() == self.resolver.trim_ascii()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_images_own_date_does_not_tell_when_it_was_built() {
+        let host = BuildHost { builds_began: vec![1000], epoch: Some(1005), ..BuildHost::unknown() };
+        let wrote: Vec<i64> =
+            [999, 1000, 1004, 1005, 1006, 90_000].into_iter().filter(|at| host.wrote_at(*at)).collect();
+        assert_eq!(wrote, [1000, 1004, 1006]);
     }
 }

@@ -39,7 +39,13 @@ fn install(world: &RpmWorld, root: &Path, transactions: &[&[&str]]) {
 /// A build that began at the dawn of time and is still going on: everything that has today's date is its own.
 fn host() -> BuildHost {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
-    BuildHost { names: BTreeSet::new(), resolver: Vec::new(), workspace: None, builds_began: vec![now - 3600] }
+    BuildHost {
+        names: BTreeSet::new(),
+        resolver: Vec::new(),
+        workspace: None,
+        builds_began: vec![now - 3600],
+        epoch: None,
+    }
 }
 
 fn asked() -> Asked {

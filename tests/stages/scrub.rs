@@ -19,6 +19,7 @@ fn host() -> BuildHost {
         resolver: b"nameserver 192.0.2.53\n".to_vec(),
         workspace: Some("/var/tmp/ingot-work-42".into()),
         builds_began: Vec::new(),
+        epoch: None,
     }
 }
 
