@@ -24,6 +24,7 @@ use crate::error::{Error, Exit, Result, Warning};
 use crate::format::Identity;
 use crate::host::sandbox::{Network, Sandbox};
 use crate::package::{self, Beneath, Mirrors, PackageManager, PackageSet, Phase, Unpacker};
+use crate::pieces::Pieces;
 use crate::plan::{Epoch, FormatChoice, NetworkForScripts, Output, PackageDatabase, Plan, ScriptPhase};
 use crate::preflight::Own;
 use crate::release::manifest::{DescriptionDigest, Manifest, Parts, PreflightRecord, ScrubRecord};
@@ -469,12 +470,23 @@ fn pack(
                 let audited = scope.spawn(|| audit(&raw, &[]));
                 let artifacts: Result<Vec<Artifact>> = disk.formats.iter().map(write).collect();
                 audited.join().unwrap_or_else(|panic| resume_unwind(panic))?;
-                Ok((artifacts?, Vec::new()))
+                let mut artifacts = artifacts?;
+                if let (Some(container), Some(last)) = (&disk.container, artifacts.last()) {
+                    let path = folder.join(&last.name);
+                    let image =
+                        container::Order { disk: Some(&path), tree, plan: container, image: &plan.image, base: None };
+                    let step = reporter.step("container");
+                    // The disk was audited, and is compressed already.
+                    let written = container::write(&image, folder, &stem, &mut Pieces::ignored(), &step)?;
+                    step.finish(&format!("{}, {}", written.artifact.format, written.artifact.size));
+                    artifacts.push(written.artifact);
+                }
+                Ok((artifacts, Vec::new()))
             });
         }
         Output::Container(container) => {
             let step = reporter.step("container");
-            let image = container::Order { tree, plan: container, image: &plan.image, base };
+            let image = container::Order { tree, plan: container, image: &plan.image, base, disk: None };
             let mut inherited = Vec::new();
             let foreseen = foreseen.filter(|foreseen| foreseen.how == container.compression);
             let foreseen = foreseen.map(|foreseen| foreseen.search);

@@ -19,14 +19,14 @@ use crate::release::artifact::hex;
 use crate::report::Step;
 
 /// Writes `folder/STEM.docker.tar`.
-pub fn write(image: &super::Order<'_>, folder: &Path, stem: &str, pieces: &mut Pieces, step: &Step) -> Result<Written> {
-    let super::Order { tree, plan, image, base } = *image;
+pub fn write(order: &super::Order<'_>, folder: &Path, stem: &str, pieces: &mut Pieces, step: &Step) -> Result<Written> {
+    let super::Order { tree, plan, image, base, .. } = *order;
     if !plan.annotations.is_empty() {
         layers::warn(step, "annotations are left out: a Docker archive has no place for them".to_string());
     }
     let mut archive = Archive::create(folder, &format!("{stem}.docker.tar"), tree.epoch())?;
     let name = |layer: &Layer| format!("{}{}", layer.diff_id, layer.end());
-    let layers = layers::put(&mut archive, tree, plan, base, name, pieces, step)?;
+    let layers = layers::put(&mut archive, order, name, pieces, step)?;
     let configuration = config::encode(plan, image, base, &layers, tree.epoch())?;
     let configuration_name = format!("{}.json", hex(&Sha256::digest(&configuration)));
     archive.file(&configuration_name, &configuration)?;

@@ -4,18 +4,24 @@
 //! Never decides what a layer holds: that is [`difference`] and [`split`].
 
 use std::collections::HashSet;
+use std::io::{self, Write};
+use std::path::Path;
 
+use super::Order;
 use super::archive::Archive;
 use super::base::Base;
+use super::compress::Compressed;
+use super::header::{BLOCK, Header, Type};
 use super::split::{self, Division};
 use super::tar::Piece;
 use super::{difference, tar};
-use crate::error::{Error, Exit, Result, Warning};
+use crate::error::{Error, Exit, OrCannot, Result, Warning};
+use crate::host::file;
+use crate::host::rooted::Kind;
 use crate::host::untar::Compression;
 use crate::pieces::Pieces;
 use crate::plan::{ContainerPlan, LayerCompression, LayerSplit};
 use crate::report::Step;
-use crate::scrub::ScrubbedTree;
 
 /// More layers than this are more than overlay filesystems mount.
 pub const MOST: usize = 127;
@@ -58,13 +64,17 @@ impl Layer {
 /// Puts all layers into the archive, the lowest first, each under `name`.
 pub fn put(
     archive: &mut Archive,
-    tree: &ScrubbedTree,
-    plan: &ContainerPlan,
-    base: Option<&Base>,
+    order: &Order<'_>,
     name: impl Fn(&Layer) -> String,
     pieces: &mut Pieces,
     step: &Step,
 ) -> Result<Vec<Layer>> {
+    let Order { tree, plan, base, .. } = *order;
+    if let Some(disk) = order.disk {
+        let write = |out: &mut dyn Write| write_disk(disk, tree.epoch(), out);
+        let sums = archive.layer(write, |sums| name(&layer(sums, plan, String::new())), plan.compression, pieces)?;
+        return Ok(vec![layer(&sums, plan, String::new())]);
+    }
     let mut layers = base.map(Base::layers).transpose()?.unwrap_or_default();
     let mut there = HashSet::new();
     for (layer, stored) in layers.iter().zip(base.into_iter().flat_map(Base::stored)) {
@@ -90,22 +100,51 @@ pub fn put(
         return Err(Error::cannot(Exit::Description, "put a layer on top").because(why));
     }
     for Division { what, pieces: content } in divisions {
-        let write = |out: &mut dyn std::io::Write| tar::write(tree, &content, out, step);
-        let made = |sums: &super::compress::Compressed| Layer {
-            diff_id: sums.plain_sha256.clone(),
-            sha256: sums.sha256.clone(),
-            size: sums.size,
-            compression: match plan.compression {
-                LayerCompression::Gzip => Compression::Gzip,
-                LayerCompression::Zstd => Compression::Zstd,
-                LayerCompression::None => Compression::None,
-            },
-            new: Some(what.clone()),
-        };
+        let write = |out: &mut dyn Write| tar::write(tree, &content, out, step);
+        let made = |sums: &Compressed| layer(sums, plan, what.clone());
         let sums = archive.layer(write, |sums| name(&made(sums)), plan.compression, pieces)?;
         layers.push(made(&sums));
     }
     Ok(layers)
+}
+
+fn layer(sums: &Compressed, plan: &ContainerPlan, what: String) -> Layer {
+    Layer {
+        diff_id: sums.plain_sha256.clone(),
+        sha256: sums.sha256.clone(),
+        size: sums.size,
+        compression: match plan.compression {
+            LayerCompression::Gzip => Compression::Gzip,
+            LayerCompression::Zstd => Compression::Zstd,
+            LayerCompression::None => Compression::None,
+        },
+        new: Some(what),
+    }
+}
+
+/// A layer with `disk/NAME` alone, for the user that QEMU is in KubeVirt (its user guide, "Container disks").
+fn write_disk(disk: &Path, epoch: i64, out: &mut dyn Write) -> Result<()> {
+    const QEMU: u32 = 107;
+    let file = file::open(disk)?;
+    let cannot = || format!("put {} into a container", disk.display());
+    let size = file.metadata().or_cannot(cannot)?.len();
+    let of = |name: &str, kind: Kind, mode: u32, size: u64| {
+        let what = Type::Is(&kind);
+        Header { name: name.as_bytes(), what, mode, uid: QEMU, gid: QEMU, mtime: epoch, size, xattrs: &[] }.encode()
+    };
+    let name = format!("disk/{}", disk.file_name().unwrap_or_default().to_string_lossy());
+    let write = |out: &mut dyn Write| -> io::Result<u64> {
+        out.write_all(&of("disk/", Kind::Folder, 0o755, 0))?;
+        out.write_all(&of(&name, Kind::File, 0o440, size))?;
+        let copied = io::copy(&mut io::BufReader::with_capacity(1 << 20, file), out)?;
+        let padding = size.next_multiple_of(BLOCK as u64) - size;
+        out.write_all(&vec![0; padding as usize + 2 * BLOCK])?;
+        Ok(copied)
+    };
+    match write(out).or_cannot(cannot)? == size {
+        true => Ok(()),
+        false => Err(Error::cannot(Exit::Io, cannot()).because("its length changed meanwhile")),
+    }
 }
 
 /// A file of such a name would remove another one where the image is unpacked.

@@ -52,6 +52,8 @@ pub struct Order<'a> {
     pub image: &'a Image,
     /// What it is built on.
     pub base: Option<&'a Base>,
+    /// A disk that is the image's only file, in place of the tree's files.
+    pub disk: Option<&'a Path>,
 }
 
 /// A written image.

@@ -31,12 +31,12 @@ pub const BLOBS: &str = "blobs/sha256/";
 
 /// Writes `folder/STEM.oci.tar`.
 pub fn write(order: &Order<'_>, folder: &Path, stem: &str, pieces: &mut Pieces, step: &Step) -> Result<Written> {
-    let Order { tree, plan, image, base } = *order;
+    let Order { tree, plan, image, base, .. } = *order;
     let mut archive = Archive::create(folder, &format!("{stem}.oci.tar"), tree.epoch())?;
     archive.folder("blobs/")?;
     archive.folder(BLOBS)?;
     let name = |layer: &Layer| format!("{BLOBS}{}", layer.sha256);
-    let layers = layers::put(&mut archive, tree, plan, base, name, pieces, step)?;
+    let layers = layers::put(&mut archive, order, name, pieces, step)?;
     let configuration = config::encode(plan, image, base, &layers, tree.epoch())?;
     let configuration = blob(&mut archive, &configuration, CONFIGURATION)?;
     let docker = for_docker(&plan.names(), &configuration, layers.iter().map(|layer| layer.sha256.as_str()));

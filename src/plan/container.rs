@@ -15,6 +15,9 @@ use crate::description::{Extension, Problem, Problems, Type, shown, truth};
 /// How many new layers there are at most where nothing says it.
 pub const MOST_LAYERS: u32 = 20;
 
+/// What is started where nothing else is named.
+const DEFAULT_COMMAND: &str = "/bin/bash";
+
 /// Plans a container; `folder` is the description's own.
 pub fn plan(
     kind: &Type,
@@ -52,7 +55,7 @@ pub fn plan(
     let bases = bases(kind, selection, folder, problems);
     // What is built on another image goes on with the command of that one.
     if entrypoint.is_none() && command.is_none() && bases.is_empty() {
-        command = Some(vec!["/bin/bash".to_string()]);
+        command = Some(vec![DEFAULT_COMMAND.to_string()]);
     }
     let pairs = |group: &str, element: &str| {
         let found = inside(group, element, &["name", "value"]).into_iter();
@@ -84,6 +87,12 @@ pub fn plan(
         name,
         tag,
     }
+}
+
+/// The plan of a container in which a disk is the only file: nothing is started in it.
+pub fn around_disk(archive: ContainerArchive, plan: ContainerPlan) -> ContainerPlan {
+    let command = plan.command.filter(|command| command.as_slice() != [DEFAULT_COMMAND]).unwrap_or_default();
+    ContainerPlan { archive, command: Some(command), bases: Vec::new(), layers: LayerSplit::One, ..plan }
 }
 
 /// `derived_from`, with the digests that `<ingot:base>` pins.

@@ -66,6 +66,7 @@ pub fn plan(
         boot: maker.boot(image),
         grow_root,
         formats: format::choices(kind, firmware.bios, maker.problems, maker.warnings),
+        container: None,
         persistency,
     }
 }

@@ -4,12 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{FormatChoice, Support, Warning};
+use super::{ContainerArchive, FormatChoice, Support, Warning};
 use crate::description::xml::Node;
 use crate::description::{Problem, Problems, Spanned, Type, shown};
 
 /// Formats that are written; a test of the schema holds that it says the same.
 const FORMATS: &[&str] = &["qcow2", "vhd", "vhd-fixed", "vhdx", "vmdk", "vdi", "gce", "ova", "vagrant"];
+/// Those that virtual machines take out of a container (KubeVirt, "Container disks").
+const IN_CONTAINERS: &[&str] = &["raw", "qcow2"];
 /// Formats that say something of the machine.
 const OF_MACHINES: &[&str] = &["vmdk", "ova"];
 /// `(format, attribute, option)`: options of a format that have an attribute of their own.
@@ -23,6 +25,15 @@ type Options = BTreeMap<String, String>;
 /// The files of a disk, `raw` first. `bios` says whether a BIOS can start it.
 pub fn choices(kind: &Type, bios: Support, problems: &mut Problems, warnings: &mut Vec<Warning>) -> Vec<FormatChoice> {
     Maker { kind, bios, problems, warnings }.choices()
+}
+
+/// The archive around the disk, and the format of the disk itself.
+pub fn in_container(format: &str) -> (Option<ContainerArchive>, &str) {
+    match format.split_once(':') {
+        Some(("oci", disk)) => (Some(ContainerArchive::Oci), disk),
+        Some(("docker", disk)) => (Some(ContainerArchive::Docker), disk),
+        _ => (None, format),
+    }
 }
 
 /// Warns of elements that say something of a format that is not written.
@@ -64,6 +75,15 @@ impl Maker<'_> {
             }
             return choices;
         };
+        let (container, disk) = in_container(&format);
+        if container.is_some() && IN_CONTAINERS.contains(&disk) {
+            if disk != "raw" {
+                choices.push(FormatChoice { name: disk.to_string(), options: format_options(written.as_ref()) });
+            } else if let Some(options) = &written {
+                self.warn("`formatoptions` is ignored: a raw disk has none".to_string(), options);
+            }
+            return choices;
+        }
         if !FORMATS.contains(&format.as_str()) {
             let title = format!("disk format {}", shown(&format));
             let hint = format!("this version writes raw, {}", FORMATS.join(", "));

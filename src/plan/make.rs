@@ -43,7 +43,14 @@ pub fn make(description: &Description, choices: &Choices) -> Result<Plan, Proble
                 let label = "a disk is the only thing in its container";
                 problems.add(Problem::refused(title).at(&from.span).label(label));
             }
-            let disk = disk::plan(kind, &image, &seed, choices, &mut problems, &mut warnings);
+            let mut disk = disk::plan(kind, &image, &seed, choices, &mut problems, &mut warnings);
+            if let Some(archive) = kind.get("format").and_then(|format| format::in_container(format).0) {
+                let folder = &description.beside.folder;
+                disk.container = Some(Box::new(container::around_disk(
+                    archive,
+                    container::plan(kind, &image, &selection, folder, choices, &mut problems, &mut warnings),
+                )));
+            }
             Some(Output::Disk(Box::new(disk)))
         }
         "docker" | "oci" => {

@@ -50,6 +50,9 @@ pub struct DiskPlan {
     pub grow_root: GrowRoot,
     /// Which files are written: always `raw` or one of the others.
     pub formats: Vec<FormatChoice>,
+    /// `format="oci:FORMAT"`, `"docker:FORMAT"`: the container that holds the last of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<Box<ContainerPlan>>,
     /// How partitions are named in fstab and on the kernel's command line.
     pub persistency: Persistency,
 }

@@ -7,6 +7,7 @@ mod support;
 mod artifacts;
 mod bases;
 mod bill;
+mod container_disk;
 mod derived;
 mod disk;
 mod dnf;

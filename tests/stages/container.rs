@@ -177,7 +177,7 @@ fn plan(archive: ContainerArchive) -> ContainerPlan {
 
 fn write(tree: &ScrubbedTree, plan: &ContainerPlan, folder: &Path) -> Artifact {
     let image = image();
-    let order = container::Order { tree, plan, image: &image, base: None };
+    let order = container::Order { tree, plan, image: &image, base: None, disk: None };
     let step = Reporter::silent().step("container");
     container::write(&order, folder, "example", &mut Pieces::ignored(), &step).unwrap().artifact
 }
@@ -303,7 +303,7 @@ fn sockets_and_names_that_find_no_place_are_warned_about() {
     let scrubbed = scrubbed(&place.join("tree"));
     let step = reporter.step("container");
     let (image, plan) = (image(), plan(ContainerArchive::Docker));
-    let order = container::Order { tree: &scrubbed, plan: &plan, image: &image, base: None };
+    let order = container::Order { tree: &scrubbed, plan: &plan, image: &image, base: None, disk: None };
     container::write(&order, &place.path, "example", &mut Pieces::ignored(), &step).unwrap();
     let warnings: Vec<_> = reporter.warnings().into_iter().map(|warning| warning.text).collect();
     assert_eq!(warnings.len(), 2, "{warnings:?}");

@@ -72,6 +72,7 @@ pub fn plan(table: PartitionTable, partitions: Vec<Partition>) -> DiskPlan {
         },
         grow_root: GrowRoot::No,
         formats: Vec::new(),
+        container: None,
         persistency: Persistency::Uuid,
     }
 }

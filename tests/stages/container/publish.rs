@@ -62,7 +62,7 @@ fn release(place: &Place) -> String {
     fs::create_dir(&folder).unwrap();
     let plan = plan(ContainerArchive::Docker);
     let image = image();
-    let order = container::Order { tree: &scrubbed, plan: &plan, image: &image, base: None };
+    let order = container::Order { tree: &scrubbed, plan: &plan, image: &image, base: None, disk: None };
     let step = Reporter::silent().step("container");
     let written = container::write(&order, &folder, "it", &mut Pieces::ignored(), &step).unwrap();
     let manifest = json!({
