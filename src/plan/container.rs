@@ -52,7 +52,8 @@ pub fn plan(
     }
     let entrypoint = config.and_then(|config| command(config, "entrypoint"));
     let mut command = config.and_then(|config| command(config, "subcommand"));
-    let bases = bases(kind, selection, folder, problems);
+    // Around a disk there is nothing: it is refused there by name.
+    let bases = if *kind.image == "oem" { Vec::new() } else { bases(kind, selection, folder, problems) };
     // What is built on another image goes on with the command of that one.
     if entrypoint.is_none() && command.is_none() && bases.is_empty() {
         command = Some(vec![DEFAULT_COMMAND.to_string()]);
@@ -92,7 +93,7 @@ pub fn plan(
 /// The plan of a container in which a disk is the only file: nothing is started in it.
 pub fn around_disk(archive: ContainerArchive, plan: ContainerPlan) -> ContainerPlan {
     let command = plan.command.filter(|command| command.as_slice() != [DEFAULT_COMMAND]).unwrap_or_default();
-    ContainerPlan { archive, command: Some(command), bases: Vec::new(), layers: LayerSplit::One, ..plan }
+    ContainerPlan { archive, command: Some(command), layers: LayerSplit::One, ..plan }
 }
 
 /// `derived_from`, with the digests that `<ingot:base>` pins.
