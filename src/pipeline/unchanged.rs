@@ -50,6 +50,8 @@ struct Published {
 
 /// Where the cache remembers what was published in `target`.
 fn place(cache: &Path, target: &Path) -> PathBuf {
+    // Whoever goes through a symlink finds the same one, also if the target was not there before.
+    let target = file::canonical(target).unwrap_or_else(|_| target.into());
     let name = Sha256::of(target.as_os_str().as_encoded_bytes());
     cache.join("results").join(format!("{name}.json"))
 }

@@ -188,8 +188,11 @@ fn a_build_whose_inputs_did_not_change_verifies_what_is_there_and_ends() {
     let cold = bench.build(&description).arg("--no-stage-cache").run().expect(0).says(&["done in "]);
     assert!(cold.stderr.contains("config.sh"), "{}", cold.stderr);
     assert_eq!(digests(&bench.path("out")), first);
-    // Another folder is another result.
-    build(&bench, &description, "other").says(&["result: made, because there is none"]);
+    // Another folder is another result, and the same one through a symlink is not.
+    std::os::unix::fs::symlink(bench.path(""), bench.path("link")).unwrap();
+    build(&bench, &description, "link/other").says(&["result: made, because there is none"]);
+    build(&bench, &description, "link/other").says(&["unchanged in "]);
+    build(&bench, &description, "other").says(&["unchanged in "]);
 }
 
 /// What `--explain-cache` says about the initrd.
