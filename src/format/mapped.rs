@@ -202,14 +202,17 @@ impl Read for Reader {
 
 impl Seek for Reader {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let (base, by) = match to {
-            SeekFrom::Start(offset) => (offset, 0),
-            SeekFrom::End(by) => (self.layout.size, by),
-            SeekFrom::Current(by) => (self.position, by),
-        };
-        let position = base.checked_add_signed(by);
-        self.position =
-            position.ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "seek before the disk's beginning"))?;
+        self.position = sought(self.position, self.layout.size, to)?;
         Ok(self.position)
     }
+}
+
+/// Where a seek leads on a disk of `size` bytes.
+pub fn sought(position: u64, size: u64, to: SeekFrom) -> io::Result<u64> {
+    let found = match to {
+        SeekFrom::Start(offset) => Some(offset),
+        SeekFrom::End(by) => size.checked_add_signed(by),
+        SeekFrom::Current(by) => position.checked_add_signed(by),
+    };
+    found.ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "seek before the disk's beginning"))
 }

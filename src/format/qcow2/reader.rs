@@ -11,6 +11,7 @@ use std::os::unix::fs::FileExt;
 use super::table::{self, COMPRESSED, CompressionType, Header, OFFSET, ZERO};
 use crate::bytes::Bytes;
 use crate::error::{Error, Exit, OrCannot, Result};
+use crate::format::mapped::sought;
 
 /// Entries of an L2 table that are read at once.
 const SLICE: u64 = 512;
@@ -185,14 +186,7 @@ impl Read for Reader {
 
 impl Seek for Reader {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let (base, by) = match to {
-            SeekFrom::Start(offset) => (offset, 0),
-            SeekFrom::End(by) => (self.header.size, by),
-            SeekFrom::Current(by) => (self.position, by),
-        };
-        let position = base.checked_add_signed(by);
-        self.position =
-            position.ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "seek before the disk's beginning"))?;
+        self.position = sought(self.position, self.header.size, to)?;
         Ok(self.position)
     }
 }
