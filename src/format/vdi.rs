@@ -30,10 +30,8 @@ const MAP: u64 = 512;
 const FREE: u32 = 0xffff_ffff;
 /// An entry of a block of zeros.
 const ZERO: u32 = 0xffff_fffe;
-/// The largest disk, QEMU's limit.
-const LARGEST: u64 = 0x3fff_ffff << 20;
-/// The largest disk that this version reads back: its map has 64 MiB.
-const LARGEST_MAP: u64 = (64 << 20) / 4 * BLOCK;
+/// The largest disk that this version reads back: its map has 64 MiB. A limit of ours: QEMU goes on up to 1 PiB.
+const LARGEST: u64 = (64 << 20) / 4 * BLOCK;
 
 /// `format="vdi"`.
 pub struct Vdi;
@@ -57,9 +55,9 @@ impl DiskFormat for Vdi {
     fn write(&self, writing: &Writing<'_>, _pieces: &mut Pieces) -> Result<Artifact> {
         let Writing { disk, folder, name, step, .. } = *writing;
         let size = disk.size().0;
-        if size > LARGEST.min(LARGEST_MAP) {
+        if size > LARGEST {
             return Err(Error::cannot(Exit::Description, format!("hold a disk of {}", Bytes(size)))
-                .because(format!("a vdi holds {} at most", Bytes(LARGEST.min(LARGEST_MAP)))));
+                .because(format!("this version writes a vdi of {} at most", Bytes(LARGEST))));
         }
         let blocks = Blocks::find(disk, BLOCK)?;
         let total = blocks.total();
