@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use super::failure;
 use super::keyring::Keyring;
 use super::repository::Source;
+use super::signing_keys;
 use crate::cache::Sha256;
 use crate::error::{Error, Exit, Result};
 use crate::host::file;
@@ -123,7 +124,10 @@ impl Transport {
 /// The keys that may sign a source: those that the description names, else those that the host's own source of the
 /// same mirror names, else the archive keyrings that are installed on the host.
 pub fn keys(source: &Source, transport: &Transport, scratch: &Path, reporter: &Reporter) -> Result<Keyring> {
-    let mut keyring = Keyring::default();
+    if source.signed == Signed::NotChecked {
+        return Ok(Keyring::default());
+    }
+    let mut keyring = signing_keys::named(source, &|| Ok(transport.clone()), &scratch.join("apt"), reporter)?;
     let mut add = |name: &str, bytes: &[u8]| {
         keyring.add(bytes).map_err(|why| {
             Error::cannot(Exit::Description, format!("use the signing key {name}"))
@@ -131,19 +135,6 @@ pub fn keys(source: &Source, transport: &Transport, scratch: &Path, reporter: &R
                 .at(source.place.clone())
         })
     };
-    if source.signed == Signed::NotChecked {
-        return Ok(keyring);
-    }
-    for key in &source.keys {
-        let bytes = match key.split_once("://") {
-            Some(("http" | "https", _)) => download_key(key, source, transport, scratch, reporter)?,
-            Some(("file" | "this" | "dir", path)) => {
-                file::read(Path::new(path)).map_err(|e| e.at(source.place.clone()))?
-            }
-            _ => file::read(Path::new(key)).map_err(|error| error.at(source.place.clone()))?,
-        };
-        add(key, &bytes)?;
-    }
     if source.keys.is_empty() {
         let signed_by = source.host_signed_by.as_deref().unwrap_or_default();
         if signed_by.contains("-----BEGIN PGP") {
@@ -184,25 +175,6 @@ fn archive_keyrings() -> Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
-}
-
-fn download_key(
-    url: &str,
-    source: &Source,
-    transport: &Transport,
-    scratch: &Path,
-    reporter: &Reporter,
-) -> Result<Vec<u8>> {
-    let path = scratch.join("apt").join("signing-key");
-    file::remove(&path)?;
-    let program = transport.helper().arg("download-file").arg(url).arg(&path);
-    let line = program.line();
-    let ended = program.run_to_end(reporter, |_| {})?;
-    if !ended.status.success() {
-        let error = failure::of_transfer(&format!("fetch the signing key {url}"), &line, &ended, &[]);
-        return Err(error.at(source.place.clone()));
-    }
-    file::read(&path)
 }
 
 impl AptFolder {

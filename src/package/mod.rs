@@ -29,6 +29,7 @@ pub mod repository;
 pub mod rpm;
 pub mod rpmdb;
 pub mod sbom;
+mod signing_keys;
 pub mod solution;
 pub mod unpack;
 pub mod update_stack;

@@ -212,6 +212,14 @@ pub fn decoded(url: &str) -> String {
     String::from_utf8_lossy(&plain).into_owned()
 }
 
+/// `file:/x` as `file:///x`: what zypper, dnf and pacman take.
+pub fn with_authority(url: &str) -> String {
+    match url.strip_prefix("file:/") {
+        Some(path) if !path.starts_with('/') => format!("file:///{path}"),
+        _ => url.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,8 +11,8 @@
 //! The namespaces are made by this same executable, started again with [`ENTRY`] as its only argument: code between
 //! fork and exec of a process with threads may hardly do anything. `main` calls [`enter_if_asked`] before all else.
 
-mod helper;
 mod host_view;
+mod launcher;
 mod seccomp;
 mod tree;
 
@@ -90,7 +90,7 @@ enum Answer {
 pub fn enter_if_asked() -> Option<u8> {
     let mut arguments = std::env::args_os().skip(1);
     let asked = arguments.next().is_some_and(|argument| argument == ENTRY) && arguments.next().is_none();
-    asked.then(helper::serve)
+    asked.then(launcher::serve)
 }
 
 /// Another path of a folder of [`Sandbox::of_host`], by its position, which the program alone sees: without blanks, for

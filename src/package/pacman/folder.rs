@@ -17,9 +17,9 @@ use crate::host::lock::FileLock;
 use crate::host::program::{Ended, Program};
 use crate::host::rooted::Rooted;
 use crate::host::sandbox::{Network, Sandbox};
-use crate::package::apt_folder::Transport;
 use crate::package::keyring::Keyring;
-use crate::package::repository::Source;
+use crate::package::repository::{Source, with_authority};
+use crate::package::signing_keys;
 use crate::plan::Signed;
 use crate::report::Reporter;
 
@@ -229,19 +229,11 @@ pub(super) fn level(database: Signed, packages: Signed) -> String {
 
 /// The URL as pacman takes it, with what it needs to get in.
 fn address(source: &Source) -> String {
-    let url = spelled(&source.url);
+    let url = with_authority(&source.url);
     let Some((user, password)) = &source.credentials else { return url };
     match url.split_once("://").filter(|(scheme, _)| scheme.starts_with("http")) {
         Some((scheme, rest)) => format!("{scheme}://{}:{}@{rest}", encoded(user), encoded(password)),
         None => url,
-    }
-}
-
-/// `file:/x` as `file:///x`.
-pub(super) fn spelled(url: &str) -> String {
-    match url.strip_prefix("file:/") {
-        Some(path) if !path.starts_with('/') => format!("file:///{path}"),
-        _ => url.to_string(),
     }
 }
 
@@ -257,42 +249,11 @@ fn encoded(text: &str) -> String {
 /// The keys that may sign a repository or its packages: those that the description names, and no others.
 pub(super) fn trusted(section: &Section, scratch: &Path, reporter: &Reporter) -> Result<Keyring> {
     let source = &section.source;
-    let mut keyring = Keyring::default();
     if (source.signed, section.signed_packages) == (Signed::NotChecked, Signed::NotChecked) {
-        return Ok(keyring);
+        return Ok(Keyring::default());
     }
-    for key in &source.keys {
-        let path = match key.split_once("://") {
-            Some(("http" | "https", _)) => download(key, source, scratch, reporter)?,
-            Some(("file" | "this" | "dir", path)) => PathBuf::from(path),
-            _ => PathBuf::from(key),
-        };
-        let bytes = file::read(&path).map_err(|error| error.at(source.place.clone()))?;
-        keyring.add(&bytes).map_err(|why| {
-            Error::cannot(Exit::Description, format!("use the signing key {key}")).because(why).at(source.place.clone())
-        })?;
-    }
-    if keyring.is_empty() {
-        return Err(Error::cannot(Exit::Description, format!("verify the repository `{}`", source.alias))
-            .because("it names no key")
-            .at(source.place.clone())
-            .hint("add <signing key=\"...\"/>; where only packages are signed, repository_gpgcheck=\"false\", too"));
-    }
-    Ok(keyring)
-}
-
-fn download(url: &str, source: &Source, scratch: &Path, reporter: &Reporter) -> Result<PathBuf> {
-    let transport = Transport::prepare(std::slice::from_ref(source), scratch)?;
-    let path = scratch.join("keys").join("downloaded");
-    file::remove(&path)?;
-    let program = transport.helper().arg("download-file").arg(url).arg(&path);
-    let line = program.line();
-    let ended = program.run_to_end(reporter, |_| {})?;
-    if !ended.status.success() {
-        let what = format!("fetch the signing key {url}");
-        return Err(crate::package::failure::of_transfer(&what, &line, &ended, &[]).at(source.place.clone()));
-    }
-    Ok(path)
+    let hint = "add <signing key=\"...\"/>; where only packages are signed, repository_gpgcheck=\"false\", too";
+    signing_keys::only_named(source, scratch, hint, reporter)
 }
 
 fn together<'a>(keyrings: impl Iterator<Item = &'a Keyring>) -> Result<Keyring> {
@@ -357,8 +318,8 @@ mod tests {
     #[test]
     fn a_password_is_encoded_and_a_path_is_a_url() {
         assert_eq!(encoded("p@ss/wörd~"), "p%40ss%2Fw%C3%B6rd~");
-        assert_eq!(spelled("file:/srv/my%20repo"), "file:///srv/my%20repo");
-        assert_eq!(spelled("http://h/$repo/os/$arch"), "http://h/$repo/os/$arch");
+        assert_eq!(with_authority("file:/srv/my%20repo"), "file:///srv/my%20repo");
+        assert_eq!(with_authority("http://h/$repo/os/$arch"), "http://h/$repo/os/$arch");
     }
 
     #[test]

@@ -7,14 +7,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::folder::{fingerprints, level, spelled, trust, trusted};
+use super::folder::{fingerprints, level, trust, trusted};
 use super::{Pacman, Section};
 use crate::error::Result;
 use crate::host::file;
 use crate::host::program::Program;
 use crate::host::rooted::{RootPath, Rooted};
 use crate::package::keyring::Keyring;
-use crate::package::repository::ImageUrl;
+use crate::package::repository::{ImageUrl, with_authority};
 use crate::plan::{RepositoryUse, Warning};
 use crate::report::Reporter;
 
@@ -98,7 +98,7 @@ fn before_has(before: &[u8], line: &str) -> bool {
 /// The section of pacman.conf(5).
 fn stanza(section: &Section) -> String {
     let signed = level(section.source.signed, section.signed_packages);
-    format!("[{}]\nSigLevel = {signed}\nServer = {}\n", section.name, spelled(section.source.permanent_url()))
+    format!("[{}]\nSigLevel = {signed}\nServer = {}\n", section.name, with_authority(section.source.permanent_url()))
 }
 
 /// A file's name without blanks, which `Include` would take for patterns of several.

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 
 use super::{Repository, Rpm};
 use crate::cache::Sha256;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Exit, Result};
 use crate::host::file;
 use crate::host::lock::FileLock;
 use crate::host::rooted::RootPath;
 use crate::host::sandbox::{Network, Sandbox};
-use crate::package::apt_folder::Transport;
 use crate::package::keyring::Keyring;
 use crate::package::rpmdb::Format;
+use crate::package::signing_keys;
 use crate::plan::Signed;
 use crate::report::Reporter;
 
@@ -168,45 +168,9 @@ fn lay_beneath(rpm: &Rpm, root: &Path) -> Result<&'static str> {
 /// The keys that may sign a repository or its packages: those that the description names, and no others.
 pub(super) fn keys(repository: &Repository, scratch: &Path, reporter: &Reporter) -> Result<Keyring> {
     let source = &repository.source;
-    let mut keyring = Keyring::default();
     if (source.signed, repository.signed_packages) == (Signed::NotChecked, Signed::NotChecked) {
-        return Ok(keyring);
+        return Ok(Keyring::default());
     }
-    for key in &source.keys {
-        let path = match key.split_once("://") {
-            Some(("http" | "https", _)) => download(key, source, scratch, reporter)?,
-            Some(("file" | "this" | "dir", path)) => PathBuf::from(path),
-            _ => PathBuf::from(key),
-        };
-        let bytes = file::read(&path).map_err(|error| error.at(source.place.clone()))?;
-        keyring.add(&bytes).map_err(|why| {
-            Error::cannot(Exit::Description, format!("use the signing key {key}")).because(why).at(source.place.clone())
-        })?;
-    }
-    if keyring.is_empty() {
-        return Err(Error::cannot(Exit::Description, format!("verify the repository `{}`", source.alias))
-            .because("it names no key")
-            .at(source.place.clone())
-            .hint("add <signing key=\"...\"/>, or say repository_gpgcheck=\"false\", which the manifest records"));
-    }
-    Ok(keyring)
-}
-
-fn download(
-    url: &str,
-    source: &crate::package::repository::Source,
-    scratch: &Path,
-    reporter: &Reporter,
-) -> Result<PathBuf> {
-    let transport = Transport::prepare(std::slice::from_ref(source), scratch)?;
-    let path = scratch.join("downloaded");
-    file::remove(&path)?;
-    let program = transport.helper().arg("download-file").arg(url).arg(&path);
-    let line = program.line();
-    let ended = program.run_to_end(reporter, |_| {})?;
-    if !ended.status.success() {
-        let what = format!("fetch the signing key {url}");
-        return Err(crate::package::failure::of_transfer(&what, &line, &ended, &[]).at(source.place.clone()));
-    }
-    Ok(path)
+    let hint = "add <signing key=\"...\"/>, or say repository_gpgcheck=\"false\", which the manifest records";
+    signing_keys::only_named(source, scratch, hint, reporter)
 }

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::host::file;
 use crate::host::rooted::{RootPath, Rooted};
 use crate::host::sandbox::Sandbox;
-use crate::package::repository::ImageUrl;
+use crate::package::repository::{ImageUrl, with_authority};
 use crate::plan::{Address, Manager, RepositoryUse, Signed, Warning};
 use crate::report::Reporter;
 
@@ -82,7 +82,7 @@ fn warn(repository: &Repository, reporter: &Reporter) {
 fn repository_file(rpm: &Rpm, repository: &Repository, keys: &[String]) -> String {
     let source = &repository.source;
     let url = match &source.image_url {
-        ImageUrl::Url(url) | ImageUrl::Private(url) => super::spelled(url),
+        ImageUrl::Url(url) | ImageUrl::Private(url) => with_authority(url),
     };
     let address = match repository.address {
         Address::Repository => "baseurl",

@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::manager::PackageManager;
-use super::repository::Source;
+use super::repository::{Source, with_authority};
 use super::rpmdb::Header;
 use super::{Beneath, Mirrors, Package, PackageSet, Phase, ReleaseFile};
 use crate::bytes::Bytes;
@@ -63,15 +63,7 @@ impl Repository {
 
     /// Its URL as zypper and dnf take it.
     pub fn url(&self) -> String {
-        spelled(&self.source.url)
-    }
-}
-
-/// `file:/x` as `file:///x`.
-fn spelled(url: &str) -> String {
-    match url.strip_prefix("file:/") {
-        Some(path) if !path.starts_with('/') => format!("file:///{path}"),
-        _ => url.to_string(),
+        with_authority(&self.source.url)
     }
 }
 

@@ -1,7 +1,7 @@
-//! The helper process of a [sandbox](super): makes the namespaces and runs the program in them.
+//! The launcher of a [sandbox](super), a process: makes the namespaces and runs the program in them.
 //!
 //! In: an [`Order`] on descriptor 0, a socket. Out: an [`Answer`] there; the program's output on 1 and 2. Three
-//! processes: the helper, which stays outside and removes the mount points it made; the first process of the PID
+//! processes: the launcher, which stays outside and removes the mount points it made; the first process of the PID
 //! namespace, which mounts and reaps; the program. Each dies with the one before it.
 
 use std::fs::File;
