@@ -196,7 +196,8 @@ fn of_set((_, codename, recommends, packages): &Set) -> Plan {
     plan
 }
 
-fn is_there(mirrors: &Mirrors) -> bool {
+/// Whether this host knows a Debian mirror.
+pub fn is_there(mirrors: &Mirrors) -> bool {
     mirrors.get("debian").is_ok() && mirrors.get("debian-security").is_ok()
 }
 
@@ -300,13 +301,16 @@ fn two_small_debians_are_the_same_whoever_unpacks_them() {
 }
 
 #[test]
-#[ignore = "takes long: scripts/oracle"]
-fn every_set_is_the_same_whoever_unpacks_it_and_goes_on_by_itself() {
+fn a_set_is_the_same_whoever_unpacks_it_and_goes_on_by_itself() {
     need!(root);
     need!("apt-get", "dpkg-deb", "gpgv", "mmdebstrap");
     let _turn = together();
     let mirrors = Mirrors::load(&[], None).unwrap();
-    let asked = std::env::var("INGOT_ORACLE_SETS").unwrap_or_default();
+    if !is_there(&mirrors) {
+        skip!("needs a Debian mirror among the host's apt sources");
+    }
+    // scripts/oracle asks for all, which takes hours.
+    let asked = std::env::var("INGOT_ORACLE_SETS").unwrap_or_else(|_| "minbase-13".to_string());
     let asked: Vec<&str> = asked.split_whitespace().collect();
     let mut all = String::new();
     for set in QUICK.iter().chain(&LONG).filter(|set| asked.is_empty() || asked.contains(&set.0)) {
