@@ -10,7 +10,17 @@ use super::plan::{decide, warning_line, what};
 use super::say::say;
 use crate::description::{self, Colour, Description, Kind, Problems};
 use crate::error::{Result, Warning};
+use crate::plan::overrides::{DescribedRepositories, Overrides, RepositoryWords, UnsignedLocal};
 use crate::plan::{Choices, selection};
+
+/// Who builds what is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Builder {
+    /// This host.
+    Here,
+    /// A worker of the Open Build Service: it brings the repositories.
+    Farm,
+}
 
 /// What the check found.
 pub struct Verdict {
@@ -22,7 +32,8 @@ pub struct Verdict {
 
 /// Checks and prints.
 pub fn run(arguments: &CheckArguments, colour: Colour) -> Result<u8> {
-    let verdict = check(&arguments.selection.description, &arguments.selection.choices(), colour);
+    let builder = if arguments.farm { Builder::Farm } else { Builder::Here };
+    let verdict = check(&arguments.selection.description, &arguments.selection.choices(), builder, colour);
     if !verdict.text.is_empty() {
         say(verdict.text.trim_end_matches('\n'));
     }
@@ -48,7 +59,7 @@ pub fn run(arguments: &CheckArguments, colour: Colour) -> Result<u8> {
 }
 
 /// Loads the description and plans what was chosen; where nothing was chosen, every profile and image type.
-pub fn check(path: &Path, choices: &[Choices], colour: Colour) -> Verdict {
+pub fn check(path: &Path, choices: &[Choices], builder: Builder, colour: Colour) -> Verdict {
     let description = match description::load(path) {
         Ok(description) => description,
         Err(problems) => {
@@ -62,9 +73,31 @@ pub fn check(path: &Path, choices: &[Choices], colour: Colour) -> Verdict {
     };
     let mut found = Found::default();
     for choices in &combinations {
-        found.plan(&description, choices);
+        match builder {
+            Builder::Here => found.plan(&description, choices),
+            Builder::Farm => match on_a_worker().apply(description.clone(), choices) {
+                Ok(description) => found.plan(&description, choices),
+                Err(problems) => found.problems.extend(problems),
+            },
+        }
     }
     found.verdict(&description, colour)
+}
+
+/// What the farm's build script says on the command line, whatever it found out about the repositories.
+fn on_a_worker() -> Overrides {
+    let repositories = RepositoryWords {
+        written: "--add-repo dir:///usr/src/packages/SOURCES/repos".to_string(),
+        source: "dir:///usr/src/packages/SOURCES/repos".to_string(),
+        kind: Some("rpm-md".to_string()),
+        ..RepositoryWords::default()
+    };
+    Overrides {
+        repositories: DescribedRepositories::NotForTheBuild,
+        add_repositories: vec![repositories],
+        unsigned_local: UnsignedLocal::Accepted,
+        ..Overrides::default()
+    }
 }
 
 #[derive(Default)]

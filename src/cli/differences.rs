@@ -24,7 +24,8 @@ pub fn of(description: &Description) -> Vec<&'static str> {
     );
     tell(
         repositories.iter().any(|repository| repository.path.starts_with("obs")),
-        "obs:// means a folder on a build farm's worker, or obs.download_url of kiwi.yml; no server is built in",
+        "obs:// means a folder on a build farm's worker; elsewhere the mirror obs (--mirror obs=URL), or obs.download_url of \
+         kiwi.yml: no server is built in",
     );
     tell(
         !beside.scripts.is_empty(),

@@ -327,7 +327,8 @@ pub struct CheckArguments {
     /// What to check.
     #[command(flatten)]
     pub selection: Selection,
-    /// Say what the Open Build Service reads otherwise, or not at all
+    /// Check as a worker of the Open Build Service builds it, with the farm's repositories, and say what the farm reads
+    /// otherwise, or not at all
     #[arg(long)]
     pub farm: bool,
     /// Say what is done otherwise than KIWI does it

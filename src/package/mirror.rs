@@ -73,6 +73,11 @@ impl Mirrors {
                 "neither --mirror, {MACHINE}, ~/.config/ingot/mirrors.toml nor this host's apt sources know `{name}`"
             ));
             match super::similar(name, names.iter().copied()) {
+                // `obs://PROJECT/REPOSITORY` of a description is planned as a path of this mirror.
+                _ if name == "obs" => error.hint(
+                    "add --mirror obs=URL, the build service's server of repositories; called kiwi, \
+                     obs.download_url in kiwi.yml",
+                ),
                 Some(similar) => error.hint(format!("did you mean `mirror://{similar}`?")),
                 None => error.hint(format!("add --mirror {name}=URL")),
             }

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Choices;
-use super::request::APT;
 use super::selection::Selection;
+use super::sources::published;
+use super::{Choices, Manager};
 use crate::description::xml::{Attribute, Node};
 use crate::description::{
     Certificates, Description, Key, Name, Packages, Problem, Problems, Repository, Secret, Source, Span, Spanned, When,
@@ -81,7 +81,7 @@ pub enum UnsignedLocal {
 /// What the addresses `obs://PROJECT/REPOSITORY` and `obsrepositories:/` mean.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BuildService {
-    /// Nothing: they are refused.
+    /// Nothing that is known here: `obs://` is the mirror `obs`, and `obsrepositories:/` is refused while planning.
     #[default]
     Unknown,
     /// Folders below this one, `PROJECT/REPOSITORY`, as the farm's worker laid them out; the names are all there are.
@@ -282,16 +282,16 @@ impl Overrides {
         let selection = Selection::new(description, choices)?;
         let first: Option<*const Repository> = selection.repositories.first().map(|first| *first as *const _);
         let manager = selection.preferences.iter().find_map(|part| part.manager.as_ref());
-        let is_apt = manager.is_some_and(|manager| **manager == *APT);
+        let manager = manager.and_then(|manager| Manager::find(manager));
         if let Some(words) = &self.set_repository {
             let found =
                 description.repositories.iter_mut().find(|one| first.is_some_and(|first| std::ptr::eq(*one, first)));
             match found {
-                Some(repository) => words.replace(repository, "--set-repo", is_apt),
-                None => description.repositories.insert(0, words.repository("--set-repo", is_apt)),
+                Some(repository) => words.replace(repository, "--set-repo", manager),
+                None => description.repositories.insert(0, words.repository("--set-repo", manager)),
             }
         }
-        let added = self.add_repositories.iter().map(|words| words.repository("--add-repo", is_apt));
+        let added = self.add_repositories.iter().map(|words| words.repository("--add-repo", manager));
         description.repositories.extend(added);
         let mut all = Vec::new();
         for repository in std::mem::take(&mut description.repositories) {
@@ -333,18 +333,13 @@ impl BuildService {
                     let folders = names.iter().map(|name| at(format!("dir://{}/{name}", folder.display())));
                     return Ok(folders.collect());
                 }
-                // Refused while planning.
                 _ => return Ok(vec![repository]),
             },
             _ => return Ok(vec![repository]),
         };
         match self {
             BuildService::Unknown => Ok(vec![repository]),
-            BuildService::Server(url) => {
-                let (project, rest) = name.split_once('/').unwrap_or((name, ""));
-                let project = project.replace(':', ":/");
-                Ok(vec![at(format!("{}/{project}/{rest}", url.trim_end_matches('/')))])
-            }
+            BuildService::Server(url) => Ok(vec![at(format!("{}/{}", url.trim_end_matches('/'), published(name)))]),
             BuildService::Worker { folder, names } => {
                 if names.iter().any(|known| known == name) {
                     return Ok(vec![at(format!("dir://{}/{name}", folder.display()))]);
@@ -368,8 +363,8 @@ impl KeyWords {
 }
 
 impl RepositoryWords {
-    /// A new repository. Farms call everything `rpm-md`; `is_apt` tells that only Debian repositories can be meant.
-    fn repository(&self, option: &str, is_apt: bool) -> Repository {
+    /// A new repository of the image's `manager`, if that is known.
+    fn repository(&self, option: &str, manager: Option<Manager>) -> Repository {
         let at = span(option, &self.written);
         let mut repository = Repository {
             when: When::default(),
@@ -392,12 +387,15 @@ impl RepositoryWords {
             customize: None,
             asides: Vec::new(),
         };
-        self.replace(&mut repository, option, is_apt);
+        self.replace(&mut repository, option, manager);
         repository
     }
 
     /// Puts what is named in place of what was there.
-    fn replace(&self, repository: &mut Repository, option: &str, is_apt: bool) {
+    fn replace(&self, repository: &mut Repository, option: &str, manager: Option<Manager>) {
+        let is_apt = manager == Some(Manager::Apt);
+        // Farms call everything `rpm-md`: only what the manager reads can be meant.
+        let has_one_kind = is_apt || manager == Some(Manager::Pacman);
         let at = span(option, &self.written);
         let text = |value: &Option<String>| value.as_ref().map(|value| spanned(value, &at));
         repository.path = match self.source.starts_with('/') {
@@ -406,7 +404,8 @@ impl RepositoryWords {
         };
         repository.span = at.clone();
         if let Some(kind) = text(&self.kind) {
-            repository.kind = Some(kind).filter(|kind| !(is_apt && matches!(kind.as_str(), "rpm-md" | "apt-deb")));
+            repository.kind =
+                Some(kind).filter(|kind| !(has_one_kind && matches!(kind.as_str(), "rpm-md" | "apt-deb")));
         }
         repository.alias = text(&self.alias).or(repository.alias.take());
         repository.priority = text(&self.priority).or(repository.priority.take());

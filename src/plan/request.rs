@@ -11,9 +11,6 @@ use super::{
 };
 use crate::description::{Description, Name, Packages, Preferences, Problem, Problems, Spanned, Type, shown, truth};
 
-/// The package that is the package manager.
-pub const APT: &str = "apt";
-
 /// KIWI's convention: packages in the bootstrap list and none for the image mean an image without package manager,
 /// unless the list names it. The description's own words win over that, and the command line over both.
 pub fn update_stack(selection: &Selection<'_>, kind: &Type, manager: &str, choices: &Choices) -> UpdateStack {

@@ -236,6 +236,16 @@ fn customize(written: &Written, problems: &mut Problems) -> Option<PathBuf> {
 
 type Credentials = Option<(String, String)>;
 
+/// The mirror below which a build service publishes its projects.
+const BUILD_SERVICE: &str = "obs";
+
+/// Where a build service publishes `PROJECT/REPOSITORY`: each colon of the project is followed by a slash.
+pub(super) fn published(name: &str) -> String {
+    let name = name.trim_matches('/').replace(":/", ":");
+    let (project, repository) = name.rsplit_once('/').unwrap_or((&name, ""));
+    format!("{}/{repository}", project.replace(':', ":/"))
+}
+
 /// The source as the plan names it, and credentials that were a part of its address.
 fn source(path: &Spanned<String>, folder: &Path) -> Result<(String, Credentials), Problem> {
     let text = path.trim();
@@ -284,7 +294,12 @@ fn source(path: &Spanned<String>, folder: &Path) -> Result<(String, Credentials)
             }
             Ok((format!("dir://{}", folder.join(relative).display()), None))
         }
-        Some(("obs", _)) => refused("projects of the Open Build Service are not looked up yet", elsewhere),
+        Some(("obs", name)) if name.trim_matches('/').contains('/') => {
+            Ok((format!("mirror://{BUILD_SERVICE}/{}", published(name)), None))
+        }
+        Some(("obs", _)) => Err(Problem::invalid(format!("`{}` names no repository of a project", shown(text)))
+            .at(&path.span)
+            .label("obs://PROJECT/REPOSITORY, for example")),
         Some(("obsrepositories", _)) => {
             refused("only the Open Build Service knows which repositories these are", elsewhere)
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ingot::cli::check;
+use ingot::cli::check::{self, Builder};
 use ingot::description::{self, Colour, Description, Kind, Language, Problems};
 use ingot::plan::{self, Choices, selection};
 use proptest::prelude::*;
@@ -49,7 +49,7 @@ fn every_invalid_description_is_refused_with_its_whole_message() {
     let files = files(&format!("{DESCRIPTIONS}/invalid"), "xml");
     assert!(files.len() >= 100, "{}", files.len());
     for file in files {
-        let verdict = check::check(&file, &[choices()], Colour::Never);
+        let verdict = check::check(&file, &[choices()], Builder::Here, Colour::Never);
         assert!(matches!(verdict.exit, 65 | 66), "{}: {}", file.display(), verdict.exit);
         // SNAPSHOTS=overwrite writes what is new; read it before it is committed.
         let expected = snapbox::Data::read_from(&file.with_extension("txt"), Some(snapbox::data::DataFormat::Text));
@@ -168,7 +168,7 @@ fn large_descriptions_on_one_line_are_planned_in_time() {
         let text = small("8.5", r#"<type image="tbz"/>"#, &sections).replace('\n', "");
         fs::write(folder.path().join("config.xml"), text).unwrap();
         let started = std::time::Instant::now();
-        check::check(folder.path(), &[choices()], Colour::Never);
+        check::check(folder.path(), &[choices()], Builder::Here, Colour::Never);
         let seconds = started.elapsed().as_secs_f64();
         println!("{name}: {seconds:.2} s");
         assert!(seconds < 5.0, "{name}: {seconds} s");
@@ -658,7 +658,24 @@ fn every_published_description_is_planned_or_refused_by_name_for_each_profile_an
         }
     }
     println!("{} descriptions, {planned} plans, {} different refusals", files.len(), refused.len());
-    assert!(files.len() >= 50 && refused.len() >= 20);
+    assert!(files.len() >= 50 && refused.len() >= 20 && planned >= 15, "{planned}");
+}
+
+#[test]
+fn a_check_for_farms_takes_the_repositories_that_a_worker_brings() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.xml");
+    let repository = r#"<repository><source path="obsrepositories:/"/></repository>"#;
+    for manager in ["apt", "zypper", "dnf5", "pacman"] {
+        let text = small("8.5", "<type image=\"docker\"/>", repository).replace(">apt<", &format!(">{manager}<"));
+        // Only the farm's: the other one of this description is Debian's.
+        let text = text.replace("<source path=\"mirror://debian\"/>", "<source path=\"obs://A:B/c\"/>");
+        fs::write(&file, text).unwrap();
+        let here = check::check(&file, &[choices()], Builder::Here, Colour::Never);
+        assert!(here.exit == 65 && here.text.contains("only the Open Build Service knows"), "{}", here.text);
+        let farm = check::check(&file, &[choices()], Builder::Farm, Colour::Never);
+        assert!(farm.exit == 0 && farm.text.contains("\n  ok  "), "{manager}: {}", farm.text);
+    }
 }
 
 #[test]
@@ -666,7 +683,7 @@ fn checking_is_a_matter_of_milliseconds() {
     let Some(files) = published() else { return };
     let started = std::time::Instant::now();
     for file in &files {
-        check::check(file, &[choices()], Colour::Never);
+        check::check(file, &[choices()], Builder::Here, Colour::Never);
     }
     let each = started.elapsed() / files.len() as u32;
     println!("{each:?} for each of {} descriptions", files.len());

@@ -336,6 +336,8 @@ fn sources_of_repositories_are_resolved() {
         ("file:///srv/debian", "file:///srv/debian", "srv-debian-s"),
         ("dir://./srv/debian", "dir:///srv/debian", "srv-debian-s"),
         ("dir:///./srv/debian", "dir:///srv/debian", "srv-debian-s"),
+        ("obs://A:B:C/D_1", "mirror://obs/A:/B:/C/D_1", "obs-A-B-C-D_1-s"),
+        ("obs://A:/B/D/", "mirror://obs/A:/B/D", "obs-A-B-D-s"),
     ];
     for (path, source, alias) in table {
         let repository = format!(r#"<repository distribution="s"><source path="{path}"/></repository>"#);
@@ -343,6 +345,25 @@ fn sources_of_repositories_are_resolved() {
         let found = &plan.repositories[1];
         assert_eq!((found.source.as_str(), found.alias.as_str()), (source, alias), "{path}");
         assert_eq!(found.credentials.is_some(), path.contains('@'));
+    }
+}
+
+#[test]
+fn a_farms_word_for_every_repository_is_taken_where_only_one_kind_can_be_meant() {
+    use ingot::plan::overrides::{Overrides, RepositoryWords};
+    let words = RepositoryWords {
+        written: "--add-repo dir:///r,rpm-md".to_string(),
+        source: "dir:///r".to_string(),
+        kind: Some("rpm-md".to_string()),
+        ..RepositoryWords::default()
+    };
+    let overrides = Overrides { add_repositories: vec![words], ..Overrides::default() };
+    for manager in ["apt", "pacman", "zypper", "dnf5"] {
+        let mut described = described(&typed(r#"<type image="tbz"/>"#));
+        described.preferences[0].manager.as_mut().unwrap().value = manager.to_string();
+        let described = overrides.apply(described, &choices(&[], None)).unwrap();
+        let added = described.repositories.last().unwrap().kind.as_ref().map(|kind| kind.as_str());
+        assert_eq!(added, matches!(manager, "zypper" | "dnf5").then_some("rpm-md"), "{manager}");
     }
 }
 
