@@ -116,7 +116,7 @@ pub fn open(
 ) -> Result<Box<dyn PackageManager>> {
     match plan.packages.manager {
         Manager::Apt => Ok(Box::new(Apt::open(plan, mirrors, store, scratch)?.unpacker(unpacker).on_top_of(beneath))),
-        Manager::Pacman => Ok(Box::new(Pacman::open(plan, mirrors, store, scratch, &beneath)?)),
+        Manager::Pacman => Ok(Box::new(Pacman::open(plan, mirrors, store, scratch)?.on_top_of(beneath))),
         _ => Ok(Box::new(Rpm::open(plan, mirrors, store, scratch)?.on_top_of(beneath))),
     }
 }

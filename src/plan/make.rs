@@ -65,14 +65,6 @@ pub fn make(description: &Description, choices: &Choices) -> Result<Plan, Proble
     if *kind.image != "oem" {
         format::warn_of_elements(kind, None, &mut warnings);
     }
-    let adds = Manager::find(&manager).is_none_or(|manager| manager == Manager::Apt || manager.is_rpm());
-    if let (Some(Output::Container(container)), false) = (&output, adds)
-        && let Some(base) = container.bases.first()
-    {
-        let title = format!("building on `{}` with {}", shown(&base.written), shown(&manager));
-        let label = "only apt, zypper and dnf add packages to a container that is there";
-        problems.add(Problem::refused(title).at(&manager.span).label(label));
-    }
     let mut root = rootfs::plan(description, &selection, kind, choices, &mut problems, &mut warnings);
     warnings.extend(rootfs::hooks_without_meaning(description));
     root.variables = variables::variables(description, &selection, kind);

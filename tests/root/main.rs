@@ -25,6 +25,7 @@ mod names;
 mod namespace;
 mod oracle;
 mod pacman;
+mod pacman_derived;
 mod pacman_world;
 mod planted;
 mod preflight;

@@ -20,7 +20,7 @@ use crate::support::server::{Fault, Server};
 use crate::support::{need, scratch, together};
 
 /// A plan for an image of the tiny pacman world at `source`.
-fn tiny(source: &str, key: &Path, packages: &[&str]) -> Plan {
+pub(crate) fn tiny(source: &str, key: &Path, packages: &[&str]) -> Plan {
     let repository =
         Repository { distribution: String::new(), components: vec![REPOSITORY.into()], ..repository(source, key) };
     let mut plan = plan(vec![repository], packages);
@@ -29,27 +29,37 @@ fn tiny(source: &str, key: &Path, packages: &[&str]) -> Plan {
 }
 
 /// What a test works with: a tree, a cache and a scratch folder whose names have blanks in them.
-struct Done {
-    folder: PathBuf,
-    pacman: Pacman,
-    set: PackageSet,
-    reporter: Reporter,
+pub(crate) struct Done {
+    pub(crate) folder: PathBuf,
+    pub(crate) pacman: Pacman,
+    pub(crate) set: PackageSet,
+    pub(crate) reporter: Reporter,
 }
 
 impl Done {
-    fn resolve(plan: &Plan, folder: &Path) -> Result<Done> {
+    pub(crate) fn resolve(plan: &Plan, folder: &Path) -> Result<Done> {
+        Done::resolve_on(plan, folder, Beneath::Nothing)
+    }
+
+    /// On top of a container with this package database.
+    pub(crate) fn resolve_on(plan: &Plan, folder: &Path, beneath: Beneath) -> Result<Done> {
         let store = PackageStore::open(&folder.join("a cache")).unwrap();
         let work = folder.join("a scratch folder");
         let _ = fs::remove_dir_all(&work);
         fs::create_dir_all(&work).unwrap();
-        let mut pacman = Pacman::open(plan, &Mirrors::default(), &store, &work, &Beneath::Nothing)?;
+        let mut pacman = Pacman::open(plan, &Mirrors::default(), &store, &work)?.on_top_of(beneath);
         let reporter = Reporter::silent();
         let set = PackageManager::resolve(&mut pacman, &reporter)?;
         Ok(Done { folder: folder.to_path_buf(), pacman, set, reporter })
     }
 
-    fn install(self) -> Result<Done> {
+    pub(crate) fn install(self) -> Result<Done> {
         let _ = fs::remove_dir_all(self.tree());
+        self.install_there()
+    }
+
+    /// Into the tree as it is.
+    pub(crate) fn install_there(self) -> Result<Done> {
         // What every workspace has: sandboxes mount on it.
         for name in ["dev", "proc", "sys"] {
             fs::create_dir_all(self.tree().join(name)).unwrap();
@@ -61,24 +71,24 @@ impl Done {
         Ok(self)
     }
 
-    fn tree(&self) -> PathBuf {
+    pub(crate) fn tree(&self) -> PathBuf {
         self.folder.join("a tree")
     }
 
-    fn rooted(&self) -> Rooted {
+    pub(crate) fn rooted(&self) -> Rooted {
         Rooted::open(&self.tree()).unwrap()
     }
 
-    fn sandbox(&self) -> Sandbox {
+    pub(crate) fn sandbox(&self) -> Sandbox {
         Sandbox::new(&self.tree())
     }
 
-    fn names(&self) -> Vec<&str> {
+    pub(crate) fn names(&self) -> Vec<&str> {
         self.set.packages.iter().map(|package| package.name.as_str()).collect()
     }
 
     /// What the host's pacman says of the tree.
-    fn asked(&self, words: &[&str]) -> (bool, String) {
+    pub(crate) fn asked(&self, words: &[&str]) -> (bool, String) {
         let tree = self.tree();
         let mut command = Command::new("pacman");
         command
@@ -372,7 +382,7 @@ fn groups_are_installed_without_what_is_ignored_and_the_lists_of_removals_are_ob
 }
 
 /// A description of a container in the tiny pacman world.
-fn description(world: &PacmanWorld, folder: &Path, packages: &str) {
+pub(crate) fn description(world: &PacmanWorld, folder: &Path, packages: &str) {
     fs::create_dir_all(folder).unwrap();
     fs::copy(world.key(), folder.join("tiny.asc")).unwrap();
     let xml = format!(
@@ -400,7 +410,7 @@ fn description(world: &PacmanWorld, folder: &Path, packages: &str) {
     fs::write(folder.join("config.xml"), xml).unwrap();
 }
 
-fn build(description: &Path, mirror: &str, folder: &Path, name: &str) -> Ingot {
+pub(crate) fn build(description: &Path, mirror: &str, folder: &Path, name: &str) -> Ingot {
     let at = |what: &str| {
         let path = folder.join(format!("{name} {what}"));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -417,7 +427,7 @@ fn build(description: &Path, mirror: &str, folder: &Path, name: &str) -> Ingot {
         .env("INGOT_WORK_DIR", at("work").to_str().unwrap())
 }
 
-const BOTH_LISTS: &str = "<packages type=\"image\"><package name=\"tiny-app\"/><namedCollection name=\"tiny-group\"/></packages>\
+pub(crate) const BOTH_LISTS: &str = "<packages type=\"image\"><package name=\"tiny-app\"/><namedCollection name=\"tiny-group\"/></packages>\
      <packages type=\"bootstrap\"><package name=\"busybox\"/></packages>";
 
 #[test]
@@ -471,7 +481,7 @@ fn a_container_is_the_same_bytes_twice_and_runs_and_holds_nothing_of_the_build()
 }
 
 /// What the container prints.
-fn podman(archive: &Path, words: &[&str], folder: &Path) -> String {
+pub(crate) fn podman(archive: &Path, words: &[&str], folder: &Path) -> String {
     let (storage, run) = (folder.join("storage"), folder.join("run"));
     let podman = || {
         let mut command = Command::new("podman");

@@ -89,6 +89,29 @@ impl PacmanWorld {
         fs::write(&path, bytes).unwrap();
     }
 
+    /// A copy with more packages: name, version, what it depends on. A newer version takes the place of an older one.
+    pub fn with_packages(&self, packages: &[(&'static str, &'static str, &'static str)], folder: &Path) {
+        self.copy(folder);
+        let scratch = folder.with_extension("scratch");
+        let new = folder.with_extension("new");
+        fs::create_dir_all(&new).unwrap();
+        for (name, version, depends) in packages {
+            let package = Package::new(&scratch, name, version).file(&format!("usr/share/{name}"), version);
+            let package = if depends.is_empty() { package } else { package.field("depend", depends) };
+            package.build(&new);
+        }
+        fs::remove_dir_all(scratch).unwrap();
+        let mut added: Vec<PathBuf> = Vec::new();
+        for entry in fs::read_dir(&new).unwrap() {
+            let path = entry.unwrap().path();
+            let target = folder.join(path.file_name().unwrap());
+            fs::rename(path, &target).unwrap();
+            added.push(target);
+        }
+        added.sort();
+        index(folder, &added, &self.folder.join("gnupg-tiny"));
+    }
+
     /// The file name of a package: `tiny-app-1:2.0-3-x86_64.pkg.tar.zst`.
     pub fn package(&self, name: &str) -> String {
         let files = fs::read_dir(self.repository()).unwrap().map(|entry| entry.unwrap().file_name());
@@ -331,16 +354,25 @@ fn make(folder: &Path) {
     let mut packages: Vec<PathBuf> = fs::read_dir(&repository).unwrap().map(|entry| entry.unwrap().path()).collect();
     packages.sort();
     let home = folder.join("gnupg-tiny");
+    index(&repository, &packages, &home);
+}
+
+/// Signs these packages, puts them into the database of the repository, and signs that.
+fn index(repository: &Path, packages: &[PathBuf], home: &Path) {
     let sign = |path: &Path| {
-        let status = gpg(&home).arg("--detach-sign").arg(path).status().unwrap();
+        // gpg writes into what is there, and a copy is a hard link.
+        let _ = fs::remove_file(format!("{}.sig", path.display()));
+        let status = gpg(home).arg("--detach-sign").arg(path).status().unwrap();
         assert!(status.success(), "gpg cannot sign {}", path.display());
     };
     packages.iter().for_each(|path| sign(path));
     let database = repository.join("tiny.db.tar.gz");
-    let output = Command::new("repo-add").args(["--quiet", "--nocolor"]).arg(&database).args(&packages).output();
+    let output = Command::new("repo-add").args(["--quiet", "--nocolor"]).arg(&database).args(packages).output();
     let output = output.unwrap();
     assert!(output.status.success(), "repo-add: {}", String::from_utf8_lossy(&output.stderr));
     sign(&database);
-    symlink("tiny.db.tar.gz.sig", repository.join("tiny.db.sig")).unwrap();
-    stop_agent(&home);
+    if !repository.join("tiny.db.sig").exists() {
+        symlink("tiny.db.tar.gz.sig", repository.join("tiny.db.sig")).unwrap();
+    }
+    stop_agent(home);
 }

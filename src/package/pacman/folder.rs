@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::database::{self, Entry, LOCAL};
-use super::{Pacman, Section, failure};
+use super::{Pacman, Section, beneath, failure};
 use crate::cache::Sha256;
 use crate::error::{Error, Exit, Result};
 use crate::host::file;
@@ -60,12 +60,13 @@ impl PacmanFolder {
         file::create_folders(&state)?;
         let lock = FileLock::wait(&state.join("lock"))?;
         // Nothing of an earlier run but the lists of what there is, and signatures and halves of archives.
-        for name in ["root", "db/local", "db/db.lck", "log"] {
+        for name in ["root", "db/local", "db/db.lck", "log", "as-installed"] {
             file::remove_tree(&state.join(name))?;
         }
         for name in ["root", "db/sync", "archives"] {
             file::create_folders(&state.join(name))?;
         }
+        beneath::lay(&pacman.beneath, &state.join("db"))?;
         let signed = |section: &&Section| section.signed_packages == Signed::Required;
         let signed_packages = pacman.used().filter(signed).map(|section| section.name.clone()).collect();
         Ok(PacmanFolder { state, scratch, keys, signed_packages, _lock: lock })
@@ -113,7 +114,7 @@ impl PacmanFolder {
         words: &[String],
         reporter: &Reporter,
     ) -> Result<Vec<(String, String, String)>> {
-        let mut arguments = vec!["--sync", "--print-format", "%r %n %v"];
+        let mut arguments = vec!["--sync", "--needed", "--print-format", "%r %n %v"];
         arguments.extend(pacman.assumed.iter().flat_map(|word| ["--assume-installed", word]));
         arguments.push("--");
         arguments.extend(words.iter().map(String::as_str));
@@ -133,9 +134,9 @@ impl PacmanFolder {
     }
 
     /// Fetches and verifies the archives, and lets pacman install them as far as its own notes go, into a root where
-    /// nothing is: what it says of each is what it will do in the image.
+    /// nothing is but the notes about a base: what it says of each is what it will do in the image.
     pub fn commit(&self, pacman: &Pacman, words: &[String], reporter: &Reporter) -> Result<Vec<Entry>> {
-        let mut arguments = vec!["--sync", "--dbonly", "--noscriptlet"];
+        let mut arguments = vec!["--sync", "--needed", "--dbonly", "--noscriptlet"];
         arguments.extend(pacman.assumed.iter().flat_map(|word| ["--assume-installed", word]));
         arguments.push("--");
         arguments.extend(words.iter().map(String::as_str));

@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::host::file;
 use crate::host::program::Program;
 use crate::host::rooted::{RootPath, Rooted};
+use crate::package::Beneath;
 use crate::package::keyring::Keyring;
 use crate::package::repository::{ImageUrl, with_authority};
 use crate::plan::{RepositoryUse, Warning};
@@ -29,6 +30,10 @@ impl Pacman {
         let mut files: BTreeMap<String, Vec<&Section>> = BTreeMap::new();
         for section in self.sections.iter().filter(|section| section.source.used != RepositoryUse::Build) {
             files.entry(file_name(&section.source.alias)).or_default().push(section);
+        }
+        // A base has its own.
+        if files.is_empty() && self.beneath != Beneath::Nothing {
+            return Ok(());
         }
         if files.is_empty() {
             let text =
@@ -54,14 +59,14 @@ impl Pacman {
                 text = self.customized(&name, &text, script, reporter)?;
             }
             let path = RootPath::from(REPOSITORIES).join(format!("{name}.repo"));
-            tree.write(&path, text, 0o644)?;
+            write(tree, &path, text.as_bytes())?;
             includes.push_str(&format!("Include = {path}\n"));
             let keyring = trusted(sections[0], &self.scratch, reporter)?;
             if !keyring.is_empty() {
                 let file = |end: &str| RootPath::from(KEYRINGS).join(format!("{name}{end}"));
-                tree.write(&file(".gpg"), keyring.binary(), 0o644)?;
+                write(tree, &file(".gpg"), keyring.binary())?;
                 let owners: String = self.owners(&keyring, reporter)?;
-                tree.write(&file("-trusted"), owners, 0o644)?;
+                write(tree, &file("-trusted"), owners.as_bytes())?;
             }
         }
         let before = tree.read_if_there(&CONFIGURATION.into())?.unwrap_or_else(|| b"[options]\n".to_vec());
@@ -72,7 +77,7 @@ impl Pacman {
             }
             text.push_str(&format!("{line}\n"));
         }
-        tree.write(&CONFIGURATION.into(), text, 0o644)
+        write(tree, &CONFIGURATION.into(), text.as_bytes())
     }
 
     /// `FINGERPRINT:4:` of each key: fully trusted, as `pacman-key --populate` takes it.
@@ -88,6 +93,14 @@ impl Pacman {
         file::write_private(&copy, text.as_bytes())?;
         Program::new("bash").arg("--norc").arg(script).arg(&copy).run(reporter)?;
         file::read_text(&copy)
+    }
+}
+
+/// What a base has already stays as it is there, with its date.
+fn write(tree: &Rooted, path: &RootPath, content: &[u8]) -> Result<()> {
+    match tree.read_if_there(path)?.is_some_and(|old| old == content) {
+        true => Ok(()),
+        false => tree.write(path, content, 0o644),
     }
 }
 

@@ -3,9 +3,10 @@
 //! In: the plan's repositories and names. Out: a [`PackageSet`] with every archive in the store, and a tree in which pacman
 //! installed them, in one transaction where nothing has to run between the two phases. pacman works in a folder of the
 //! cache ([`folder`]), sees the host read-only, and has no network while it installs: no lock, log, cache, keyring or list
-//! of a repository is ever in the image or on the host. Never trusts a key that the description does not name, and never
-//! asks a key server for one.
+//! of a repository is ever in the image or on the host. On top of a container pacman decides with that one's packages
+//! installed ([`beneath`]). Never trusts a key that the description does not name, and never asks a key server for one.
 
+mod beneath;
 mod database;
 mod failure;
 mod folder;
@@ -58,6 +59,8 @@ pub struct Pacman {
     store: PackageStore,
     /// Whether something runs between the two phases.
     divided: bool,
+    /// What the tree begins as.
+    beneath: Beneath,
     /// What is taken for installed, once the repositories are known.
     assumed: Vec<String>,
 }
@@ -74,18 +77,7 @@ fn arch_linux_architecture(machine: &str) -> &str {
 
 impl Pacman {
     /// Decides where everything comes from; touches no network.
-    pub fn open(
-        plan: &Plan,
-        mirrors: &Mirrors,
-        store: &PackageStore,
-        scratch: &Path,
-        beneath: &Beneath,
-    ) -> Result<Pacman> {
-        if *beneath != Beneath::Nothing {
-            return Err(Error::cannot(Exit::Description, "install packages on top of another container with pacman")
-                .because("only apt can do that yet")
-                .hint("list the packages of the base in this description"));
-        }
+    pub fn open(plan: &Plan, mirrors: &Mirrors, store: &PackageStore, scratch: &Path) -> Result<Pacman> {
         let mut sections: Vec<Section> = Vec::new();
         for repository in &plan.repositories {
             let source = Source::resolve(repository, mirrors)?;
@@ -117,8 +109,15 @@ impl Pacman {
             scratch: scratch.join("pacman"),
             store: store.clone(),
             divided: script || !plan.root.bootstrap_archives.is_empty(),
+            beneath: Beneath::Nothing,
             assumed: Vec::new(),
         })
+    }
+
+    /// Says what the tree begins as.
+    pub fn on_top_of(mut self, beneath: Beneath) -> Pacman {
+        self.beneath = beneath;
+        self
     }
 
     /// What the description names, in both lists.
@@ -186,7 +185,8 @@ impl Pacman {
         offered: &BTreeMap<String, Vec<Offered>>,
         reporter: &Reporter,
     ) -> Result<Vec<Package>> {
-        let chosen = folder.choose(self, words, reporter)?;
+        let (words, chosen) = self.choose(folder, words, reporter)?;
+        let words = words.as_slice();
         self.refuse_ignored(&chosen)?;
         let step = reporter.step("fetch");
         let mut wanted = Vec::new();
@@ -209,8 +209,9 @@ impl Pacman {
         }
         let installed = folder.commit(self, words, reporter)?;
         let size: Bytes = wanted.iter().map(|(_, package)| package.size).sum();
+        let base = beneath::packages(&self.beneath);
         let mut packages = Vec::new();
-        for entry in installed {
+        for entry in installed.into_iter().filter(|entry| !base.contains(entry)) {
             let found = wanted.iter().find(|(_, package)| entry.is(package));
             let (repository, offered) = found.ok_or_else(|| {
                 Error::cannot(Exit::Bug, format!("tell where {} comes from", entry.text("NAME")))
@@ -283,6 +284,9 @@ fn package(entry: &Entry, offered: &Offered, repository: String, archive: PathBu
 
 impl PackageManager for Pacman {
     fn resolve(&mut self, reporter: &Reporter) -> Result<PackageSet> {
+        if self.asks_for_nothing() {
+            return Ok(PackageSet::default());
+        }
         let step = reporter.step("resolve");
         if self.used().next().is_none() {
             return Err(
@@ -364,6 +368,10 @@ impl PackageManager for Pacman {
             ("the architecture", self.arch.clone()),
             ("the phases", if self.divided { "two".into() } else { "one".into() }),
             ("what is taken for installed", format!("{:?}", self.update_stack)),
+            (
+                "the packages of the base",
+                format!("{:?}", self.beneath.database().map(|(_, file)| Sha256::of(file)).collect::<Vec<_>>()),
+            ),
         ]
     }
 

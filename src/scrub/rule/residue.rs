@@ -250,15 +250,21 @@ fn rpm_database(rule: &'static str, scrubber: &mut Scrubber) -> Result<()> {
     Ok(())
 }
 
-/// pacman writes the moment of the installation below `%INSTALLDATE%`.
+/// pacman writes the moment of the installation below `%INSTALLDATE%`. A package of a base keeps the date that it has
+/// there, so that nothing of it has to be in the layer on top.
 fn pacman_dates(rule: &'static str, scrubber: &mut Scrubber) -> Result<()> {
     for path in scrubber.matching(&["/var/lib/pacman/local/*/desc"]) {
         let Some(old) = scrubber.content(&path)? else { continue };
         let date = format!("{}\n", scrubber.epoch).into_bytes();
+        let host = scrubber.host;
+        let is_older = |line: &[u8]| {
+            let date = std::str::from_utf8(line.trim_ascii()).ok().and_then(|text| text.parse().ok());
+            !host.builds_began.is_empty() && date.is_some_and(|date| !host.wrote_at(date))
+        };
         let mut is_date = false;
         let mut new = Vec::new();
         for line in old.split_inclusive(|byte| *byte == b'\n') {
-            new.extend_from_slice(if is_date { &date } else { line });
+            new.extend_from_slice(if is_date && !is_older(line) { &date } else { line });
             is_date = line == b"%INSTALLDATE%\n";
         }
         scrubber.replace(rule, Done::Reset, &path, &new)?;
