@@ -95,3 +95,9 @@ impl fmt::Display for Bytes {
         f.pad(&text)
     }
 }
+
+/// Whether nothing but zeros is there.
+pub fn is_zero(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<64>();
+    words.iter().all(|word| word.iter().fold(0, |sum, byte| sum | byte) == 0) && rest.iter().all(|byte| *byte == 0)
+}

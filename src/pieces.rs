@@ -10,9 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sha2::{Digest, Sha256};
-
-/// SHA-256.
+/// BLAKE3: it is made of everything that is packed, and nobody else compares it.
 type Sum = [u8; 32];
 /// An entry of an index: digest of the content, digest of the piece, offset, length.
 const ENTRY: usize = 32 + 32 + 8 + 4;
@@ -121,7 +119,7 @@ impl Search {
     /// Looks up what `content` was compressed to.
     pub fn find(&self, content: &[u8]) -> Found {
         let Some(earlier) = &self.0 else { return Found { content: None, known: None } };
-        let content: Sum = Sha256::digest(content).into();
+        let content: Sum = blake3::hash(content).into();
         Found { content: Some(content), known: earlier.read(&content) }
     }
 }
@@ -142,7 +140,7 @@ impl Place {
         // No piece is larger; a damaged length must not take all memory.
         let mut piece = vec![0; Some(self.length as usize).filter(|length| *length <= 64 << 20)?];
         file.read_exact_at(&mut piece, self.offset).ok()?;
-        (Sum::from(Sha256::digest(&piece)) == self.sum).then_some(piece)
+        (Sum::from(blake3::hash(&piece)) == self.sum).then_some(piece)
     }
 }
 
@@ -156,7 +154,7 @@ impl Found {
     pub fn mark(&self, piece: &[u8]) -> Option<Mark> {
         let (content, length) = (self.content?, u32::try_from(piece.len()).ok()?);
         let known = self.known.as_ref().map(|(sum, _)| *sum);
-        let sum = known.unwrap_or_else(|| Sha256::digest(piece).into());
+        let sum = known.unwrap_or_else(|| blake3::hash(piece).into());
         Some(Mark { content, sum, length, reused: known.is_some() })
     }
 }

@@ -5,10 +5,12 @@
 //!
 //! [`cast`] goes all the way; [`prepare`] stops at a tree and [`create`] goes on from there, through the same stages.
 
+mod early;
 mod foresight;
 mod images;
 pub mod initrds;
 mod inventory;
+mod pack;
 mod pieces;
 pub mod prepared;
 pub mod stages;
@@ -21,23 +23,22 @@ use std::path::{Path, PathBuf};
 use crate::cache::PackageStore;
 use crate::container::{Base, Registries, embed};
 use crate::error::{Error, Exit, Result, Warning};
-use crate::format::Identity;
 use crate::host::sandbox::{Network, Sandbox};
 use crate::package::{self, Beneath, Mirrors, PackageManager, PackageSet, Phase, Unpacker};
-use crate::pieces::Pieces;
-use crate::plan::{Epoch, FormatChoice, NetworkForScripts, Output, PackageDatabase, Plan, ScriptPhase};
+use crate::plan::{Epoch, NetworkForScripts, Output, PackageDatabase, Plan, ScriptPhase};
 use crate::preflight::Own;
 use crate::release::manifest::{DescriptionDigest, Manifest, Parts, PreflightRecord, ScrubRecord};
 use crate::release::{Artifact, changes, verified};
 use crate::report::Reporter;
 use crate::root::{self, RootPath, RootTree, Workspace, WorkspaceKind};
-use crate::scrub::{self, Asked, BuildHost, DescribedPaths, ScrubbedTree, Standard};
-use crate::{audit, container, disk, format, host};
+use crate::scrub::{self, Asked, BuildHost, DescribedPaths, Standard};
+use crate::{disk, host};
+use early::Early;
 use foresight::Foreseen;
 use images::Embeds;
 use initrds::KeptInitrds;
 use inventory::Inventory;
-use pieces::{of_container, with_pieces};
+use pack::{Packed, audit_packed, pack};
 pub use prepared::Prepared;
 use stages::{Explain, Memory, Point, Reuse, Stages};
 
@@ -92,16 +93,18 @@ pub enum Reports {
 pub fn cast(plans: &[Plan], order: &Order, reporter: &Reporter) -> Result<()> {
     let Some((plan, others)) = plans.split_first() else { return Ok(()) };
     in_workspace(order, reporter, |workspace| {
-        let earlier = unchanged::Earlier::look(order)?;
+        let own = unchanged::own_key(plans, order)?;
+        let earlier = unchanged::Earlier::look(&own, order)?;
+        let early = if earlier.is_other() { Early::begin(plan, order, workspace)? } else { None };
         let supplies = Supplies::resolve(plan, order, workspace, reporter)?;
-        if unchanged::is_there(earlier, plans, order, &supplies, reporter)? {
+        if unchanged::is_there(earlier, &own, order, &supplies, reporter)? {
             return Ok(());
         }
-        let memory = install(plan, plans, order, workspace, &supplies, reporter)?;
-        let branches = others.iter().map(|_| branch(workspace, reporter)).collect::<Result<Vec<Workspace>>>()?;
+        let memory = install(plan, plans, order, workspace, &supplies, early, reporter)?;
+        let mut branches = others.iter().map(|_| branch(workspace, reporter)).collect::<Result<Vec<Workspace>>>()?;
         // Each output has a tree of its own from here on, and is the same as if it were built alone.
         let made = std::thread::scope(|scope| {
-            let at_work: Vec<_> = std::iter::zip(others, &branches)
+            let at_work: Vec<_> = std::iter::zip(others, &mut branches)
                 .map(|(plan, workspace)| {
                     let (supplies, memory) = (&supplies, memory.clone());
                     scope.spawn(move || make(plan, order, workspace, supplies, memory, reporter))
@@ -114,12 +117,12 @@ pub fn cast(plans: &[Plan], order: &Order, reporter: &Reporter) -> Result<()> {
         branches.into_iter().try_for_each(Workspace::close)?;
         let made = made.into_iter().collect::<Result<Vec<Made>>>()?;
         release(plan, order, &supplies, made, reporter)?;
-        unchanged::note(plans, order, &supplies)
+        unchanged::note(&own, order, &supplies)
     })
 }
 
 /// A workspace of its own for another output, with the same tree.
-fn branch(workspace: &Workspace, reporter: &Reporter) -> Result<Workspace> {
+fn branch(workspace: &mut Workspace, reporter: &Reporter) -> Result<Workspace> {
     let step = reporter.step("branch");
     let branch =
         workspace.branch(reporter, |from, to, length| crate::cache::stages::copy(from, to, length).map(drop))?;
@@ -130,8 +133,9 @@ fn branch(workspace: &Workspace, reporter: &Reporter) -> Result<Workspace> {
 /// KIWI's `system prepare`: the tree as it is before its image is made, copied to `root`, which must not exist.
 pub fn prepare(plan: &Plan, order: &Order, root: &Path, reporter: &Reporter) -> Result<Prepared> {
     in_workspace(order, reporter, |workspace| {
+        let early = Early::begin(plan, order, workspace)?;
         let supplies = Supplies::resolve(plan, order, workspace, reporter)?;
-        let memory = install(plan, std::slice::from_ref(plan), order, workspace, &supplies, reporter)?;
+        let memory = install(plan, std::slice::from_ref(plan), order, workspace, &supplies, early, reporter)?;
         let tree = workspace.tree()?;
         let grown = configure(plan, &supplies, &tree, memory, reporter)?;
         host::namespace::kill_everything_else()?;
@@ -158,7 +162,8 @@ pub fn create(plan: &Plan, order: &Order, root: &Path, prepared: Prepared, repor
         }
         let supplies = Supplies { manager, packages, epoch, base, embedded: Embeds::There(embedded) };
         let grown = Grown { described, builds_began, foreseen: None };
-        let made = finish(plan, order, workspace, &supplies, workspace.tree()?, grown, reporter)?;
+        let tree = workspace.tree()?;
+        let made = finish(plan, order, workspace, &supplies, tree, grown, reporter)?;
         release(plan, order, &supplies, vec![made], reporter)
     })
 }
@@ -241,11 +246,12 @@ fn install(
     order: &Order,
     workspace: &mut Workspace,
     supplies: &Supplies,
+    early: Option<Early>,
     reporter: &Reporter,
 ) -> Result<Memory> {
     let Supplies { manager, packages, epoch, base, .. } = supplies;
     let stages = Stages::of(plan, order, supplies, workspace, reporter)?;
-    let (reached, mut memory) = stages.resume(workspace)?;
+    let (reached, mut memory) = stages.resume(workspace, early)?;
     memory.builds_began.extend(&order.build_host.builds_began);
     if reached == Point::Nothing {
         workspace.lay_out(reporter)?;
@@ -300,7 +306,7 @@ struct Made {
 fn make(
     plan: &Plan,
     order: &Order,
-    workspace: &Workspace,
+    workspace: &mut Workspace,
     supplies: &Supplies,
     memory: Memory,
     reporter: &Reporter,
@@ -314,7 +320,7 @@ fn make(
 fn finish(
     plan: &Plan,
     order: &Order,
-    workspace: &Workspace,
+    workspace: &mut Workspace,
     supplies: &Supplies,
     tree: RootTree,
     grown: Grown,
@@ -333,14 +339,21 @@ fn finish(
         update_stack: plan.update_stack,
         database: inventory.database(plan, &tree)?,
     };
-    let workspace = Some(workspace.folder().to_path_buf());
-    let build_host = BuildHost { workspace, builds_began, epoch: Some(*epoch), ..order.build_host.clone() };
+    let folder = Some(workspace.folder().to_path_buf());
+    let build_host = BuildHost { workspace: folder, builds_began, epoch: Some(*epoch), ..order.build_host.clone() };
     let scrubbed = scrub::scrub(&plan.scrub, tree, &asked, &build_host, *epoch, reporter)?;
     let standard = Standard::Build { plan: &plan.scrub, asked: &asked, host: &build_host };
-    let (artifacts, inherited) = pack(plan, &scrubbed, base.as_ref(), foreseen, standard, order, reporter)?;
-    let preflight = target::check(plan, &artifacts, Own { standard, inherited: &inherited }, order, reporter)?;
+    let Packed { artifacts, inherited, to_audit } =
+        pack(plan, &scrubbed, base.as_ref(), foreseen, standard, order, reporter)?;
     report(plan, order, scrubbed.tree(), reporter)?;
-    let scrub = ScrubRecord { plan: plan.scrub.clone(), actions: scrubbed.actions().to_vec() };
+    let scrub = ScrubRecord { plan: plan.scrub.clone(), actions: scrubbed.into_actions() };
+    if order.keep_root.is_none() {
+        workspace.leave()?;
+    }
+    if let Some(path) = to_audit {
+        audit_packed(&path, &inherited, standard, order, reporter)?;
+    }
+    let preflight = target::check(plan, &artifacts, Own { standard, inherited: &inherited }, order, reporter)?;
     Ok(Made { artifacts, inventory, scrub, preflight })
 }
 
@@ -419,94 +432,4 @@ fn complete(
     let asked_for = root::asked_for(tree)?;
     root::remove_surroundings(tree)?;
     Ok(asked_for)
-}
-
-/// From the scrubbed tree to the files that are shipped, and the members of a container's archive that another build made.
-/// What was packed is read back and audited once more.
-fn pack(
-    plan: &Plan,
-    tree: &ScrubbedTree,
-    base: Option<&Base>,
-    foreseen: Option<Foreseen>,
-    standard: Standard<'_>,
-    order: &Order,
-    reporter: &Reporter,
-) -> Result<(Vec<Artifact>, Vec<String>)> {
-    let (folder, stem) = (order.folder.as_path(), plan.image.stem());
-    // What a base ships is not of this build: whoever made it answers for it.
-    let audit = |path: &Path, inherited: &[String]| -> Result<()> {
-        // Written back while it is read: publishing has little left to wait for.
-        host::file::begin_to_sync(path);
-        let step = reporter.step("audit");
-        let report = audit::audit_own(path, inherited, &order.work_dir, standard, &step)?;
-        scrub::refuse_leftovers(&report)?;
-        step.finish(&format!("{} files read back: nothing left", report.files));
-        Ok(())
-    };
-    let artifact = match &plan.output {
-        Output::Disk(disk) => {
-            let raw = disk::write(tree, disk, &folder.join(".disk.raw"), reporter)?;
-            let identity = Identity {
-                seed: plan.seed,
-                epoch: tree.epoch(),
-                name: plan.image.display_name.clone(),
-                stem: stem.clone(),
-                folder: plan.description_dir.clone(),
-            };
-            let write = |choice: &FormatChoice| {
-                let step = reporter.step("format");
-                let options = choice.options.iter().map(|(key, value)| format!(" {key}={value}"));
-                let what = format!("{}{}", choice.name, options.collect::<String>());
-                let artifact = with_pieces(&what, plan, order, reporter, None, |pieces| {
-                    format::write(choice, &raw, &identity, folder, &stem, pieces, &step)
-                })?;
-                host::file::begin_to_sync(&folder.join(&artifact.name));
-                step.finish(&format!("{}, {}", artifact.format, artifact.size));
-                Ok(artifact)
-            };
-            let raw = raw.path().to_path_buf();
-            // All formats hold the same disk.
-            return std::thread::scope(|scope| {
-                let audited = scope.spawn(|| audit(&raw, &[]));
-                let artifacts: Result<Vec<Artifact>> = disk.formats.iter().map(write).collect();
-                audited.join().unwrap_or_else(|panic| resume_unwind(panic))?;
-                let mut artifacts = artifacts?;
-                if let (Some(container), Some(last)) = (&disk.container, artifacts.last()) {
-                    let path = folder.join(&last.name);
-                    let image =
-                        container::Order { disk: Some(&path), tree, plan: container, image: &plan.image, base: None };
-                    let step = reporter.step("container");
-                    // The disk was audited, and is compressed already.
-                    let written = container::write(&image, folder, &stem, &mut Pieces::ignored(), &step)?;
-                    step.finish(&format!("{}, {}", written.artifact.format, written.artifact.size));
-                    artifacts.push(written.artifact);
-                }
-                Ok((artifacts, Vec::new()))
-            });
-        }
-        Output::Container(container) => {
-            let step = reporter.step("container");
-            let image = container::Order { tree, plan: container, image: &plan.image, base, disk: None };
-            let mut inherited = Vec::new();
-            let foreseen = foreseen.filter(|foreseen| foreseen.how == container.compression);
-            let foreseen = foreseen.map(|foreseen| foreseen.search);
-            let what = of_container(container.compression);
-            let artifact = with_pieces(what, plan, order, reporter, foreseen, |pieces| {
-                let written = container::write(&image, folder, &stem, pieces, &step)?;
-                inherited = written.inherited;
-                Ok(written.artifact)
-            })?;
-            step.finish(&format!("{}, {}", artifact.format, artifact.size));
-            audit(&folder.join(&artifact.name), &inherited)?;
-            return Ok((vec![artifact], inherited));
-        }
-        Output::RootTarball => {
-            let step = reporter.step("container");
-            let artifact = container::write_root_tarball(tree, folder, &stem, &step)?;
-            step.finish(&format!("{}, {}", artifact.format, artifact.size));
-            artifact
-        }
-    };
-    audit(&folder.join(&artifact.name), &[])?;
-    Ok((vec![artifact], Vec::new()))
 }

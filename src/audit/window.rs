@@ -4,7 +4,7 @@
 
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 
-use crate::bytes::Bytes;
+use crate::bytes::{Bytes, is_zero};
 
 /// `length` bytes of `source` from `start`.
 #[derive(Debug)]
@@ -48,11 +48,6 @@ impl<R: Read + Seek> Window<R> {
         }
         Ok(false)
     }
-}
-
-/// Whether all bytes are zero. Comparing a buffer with itself, shifted by one, runs at memcmp's speed.
-fn is_zero(bytes: &[u8]) -> bool {
-    bytes.first().is_none_or(|first| *first == 0) && bytes.get(1..).is_none_or(|rest| rest == &bytes[..rest.len()])
 }
 
 impl<R: Read + Seek> Read for Window<R> {

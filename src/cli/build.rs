@@ -20,7 +20,6 @@ use crate::pipeline::unchanged::{self, Outcome};
 use crate::pipeline::{self, Order, Reports};
 use crate::plan::{ContainerArchive, Output, Plan};
 use crate::release::Staging;
-use crate::release::artifact::hex;
 use crate::release::manifest::digest_description;
 use crate::report::{Reporter, Verbosity};
 use crate::root::{Workspace, WorkspaceKind};
@@ -95,7 +94,7 @@ fn order(arguments: &BuildArguments, plans: &[Plan], plan: &Plan, staging: &Stag
         },
         published: (!arguments.keep_root).then(|| staging.target().to_path_buf()),
         explain: if arguments.explain_cache { Explain::Aloud } else { Explain::InTheLog },
-        tool: hex(&file::digest(Path::new("/proc/self/exe"))?),
+        tool: file::identity_of_program()?,
         mirrors: Mirrors::load(&arguments.mirrors, Some(&config_home.join("ingot/mirrors.toml")))?,
         registries: arguments.registries.registries()?,
         keep_root: arguments.keep_root.then(|| staging.folder().join(format!("{}.root", plan.image.name))),

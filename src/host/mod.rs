@@ -13,6 +13,7 @@ pub mod namespace;
 mod new_root;
 pub mod opened;
 pub mod program;
+pub mod readahead;
 pub mod rooted;
 pub mod running;
 pub mod sandbox;

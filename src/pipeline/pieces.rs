@@ -7,7 +7,7 @@
 use serde_json::Value;
 
 use super::Order;
-use super::stages::{Explain, Reuse};
+use super::stages::{Explain, Reuse, TOOL};
 use crate::bytes::Bytes;
 use crate::cache::stages::{Kept, Key, StageStore};
 use crate::error::Result;
@@ -95,7 +95,7 @@ pub(super) fn are_kept(what: &str, plan: &Plan, order: &Order) -> Result<bool> {
 
 fn key(what: &str, plan: &Plan, order: &Order) -> Key {
     let mut key = Key::new(STAGE, &plan.image.name);
-    key.add("ingot itself", &order.tool);
+    key.add(TOOL, &order.tool);
     key.add("the image", &plan.image.name);
     key.add("the artifact", what);
     key

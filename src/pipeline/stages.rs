@@ -10,6 +10,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::early::Early;
 use super::foresight::Foreseen;
 use super::{Order, Supplies};
 use crate::bytes::Bytes;
@@ -21,6 +22,11 @@ use crate::plan::{NetworkForScripts, Plan, ScriptPhase};
 use crate::release::artifact::hex;
 use crate::report::Reporter;
 use crate::root::{RootPath, Workspace, WorkspaceKind};
+
+/// The name of the stage with all packages.
+pub(super) const INSTALLED: &str = "installed";
+/// The part of a key that says which ingot made it.
+pub(super) const TOOL: &str = "ingot itself";
 
 /// Whether stages of earlier builds are used and this build's are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +104,8 @@ impl<'a> Stages<'a> {
         Ok(stages)
     }
 
-    /// Restores the latest point that an earlier build reached with the same input.
-    pub fn resume(&self, workspace: &mut Workspace) -> Result<(Point, Memory)> {
+    /// Restores the latest point that an earlier build reached with the same input; `early` is a guess which one it is.
+    pub fn resume(&self, workspace: &mut Workspace, mut early: Option<Early>) -> Result<(Point, Memory)> {
         let Some(store) = &self.store else { return Ok((Point::Nothing, Memory::default())) };
         for (point, key) in self.keys.iter().rev() {
             let Some(stage) = store.find(key)? else {
@@ -108,7 +114,9 @@ impl<'a> Stages<'a> {
             };
             let step = self.reporter.step("stage");
             step.now(key.stage());
-            match restore(&stage, workspace)? {
+            let guessed = early.take_if(|early| early.is(key));
+            let restored = guessed.map(|early| early.restore(workspace)).transpose()?.flatten();
+            match restored.map_or_else(|| restore(&stage, workspace), |memory| Ok(Some(memory)))? {
                 Some(memory) => {
                     step.finish(&format!("{} reused ({:.8})", key.stage(), key.digest().to_string()));
                     self.say(&format!("{}: reused", key.stage()));
@@ -186,7 +194,7 @@ fn keys(plan: &Plan, order: &Order, supplies: &Supplies) -> Result<Vec<(Point, K
     let bootstrap = supplies.manager.members(&supplies.packages, Phase::Bootstrap);
     let image = supplies.manager.members(&supplies.packages, Phase::Image);
     let mut key = Key::new("bootstrapped", &plan.image.name);
-    key.add("ingot itself", &order.tool);
+    key.add(TOOL, &order.tool);
     supplies.manager.influences().into_iter().for_each(|(name, value)| key.add(name, value));
     key.add("the image's date", supplies.epoch.to_string());
     if let Some(base) = &supplies.base {
@@ -212,7 +220,7 @@ fn keys(plan: &Plan, order: &Order, supplies: &Supplies) -> Result<Vec<(Point, K
     if image.len() * 4 >= bootstrap.len() {
         keys.push((Point::Bootstrapped, key.clone()));
     }
-    let mut key = key.followed_by("installed");
+    let mut key = key.followed_by(INSTALLED);
     add_packages(&mut key, "image", &image);
     keys.push((Point::Installed, key));
     Ok(keys)

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::stages::{Explain, Reuse};
+use super::stages::{Explain, Reuse, TOOL};
 use super::{Order, Supplies};
 use crate::cache::Sha256;
 use crate::cache::digest::Hashing;
@@ -61,6 +61,7 @@ fn place(cache: &Path, target: &Path) -> PathBuf {
 #[derive(Debug)]
 pub(super) struct Earlier {
     note: Option<Note>,
+    is_other: bool,
     stop: Arc<AtomicBool>,
     read: Option<JoinHandle<Vec<Found>>>,
 }
@@ -73,14 +74,17 @@ enum Found {
 }
 
 impl Earlier {
-    /// Begins to read.
-    pub fn look(order: &Order) -> Result<Earlier> {
+    /// Begins to read, unless `own` says that it is another result.
+    pub fn look(own: &Key, order: &Order) -> Result<Earlier> {
         let stop = Arc::new(AtomicBool::new(false));
-        let nothing = |stop| Ok(Earlier { note: None, stop, read: None });
+        let nothing = |stop| Ok(Earlier { note: None, is_other: true, stop, read: None });
         let (Some(target), Reuse::UpTo(_)) = (&order.published, order.reuse) else { return nothing(stop) };
         let path = place(&order.cache_dir, target);
         let note = if file::is_file(&path) { file::read(&path)? } else { Vec::new() };
         let Ok(note) = serde_json::from_slice::<Note>(&note) else { return nothing(stop) };
+        if own.names().any(|name| own.get(name) != note.key.get(name)) {
+            return Ok(Earlier { note: Some(note), is_other: true, stop, read: None });
+        }
         let (files, target, stopped) = (note.files.clone(), target.clone(), Arc::clone(&stop));
         // Not the threads that resolving packages needs.
         let pool = rayon::ThreadPoolBuilder::new().build();
@@ -88,7 +92,12 @@ impl Earlier {
             let look = || files.par_iter().map(|file| file.read(&target, &stopped)).collect();
             pool.map_or_else(|_| look(), |pool| pool.install(look))
         };
-        Ok(Earlier { note: Some(note), stop, read: Some(std::thread::spawn(read)) })
+        Ok(Earlier { note: Some(note), is_other: false, stop, read: Some(std::thread::spawn(read)) })
+    }
+
+    /// Whether it is known already that the target does not hold what this build would make.
+    pub fn is_other(&self) -> bool {
+        self.is_other
     }
 }
 
@@ -136,7 +145,7 @@ fn digests(path: &Path, stop: &AtomicBool) -> Result<Option<(String, String)>> {
 /// Whether the target holds what this build would make; then a mark is left for [`outcome`].
 pub(super) fn is_there(
     mut earlier: Earlier,
-    plans: &[Plan],
+    own: &Key,
     order: &Order,
     supplies: &Supplies,
     reporter: &Reporter,
@@ -150,7 +159,7 @@ pub(super) fn is_there(
         say("result: made, because there is none of this description in the target yet");
         return Ok(false);
     };
-    let differences = key(plans, order, supplies)?.differences(&note.key);
+    let differences = key(own, supplies).differences(&note.key);
     if !differences.is_empty() {
         let shown: Vec<String> = differences.iter().take(3).map(ToString::to_string).collect();
         let more = match differences.len() - shown.len() {
@@ -197,7 +206,7 @@ fn warn_again(target: &Path, reporter: &Reporter) -> Result<()> {
 }
 
 /// Notes what is about to be published, for the next build.
-pub(super) fn note(plans: &[Plan], order: &Order, supplies: &Supplies) -> Result<()> {
+pub(super) fn note(own: &Key, order: &Order, supplies: &Supplies) -> Result<()> {
     if order.published.is_none() || order.reuse == Reuse::No {
         return Ok(());
     }
@@ -221,7 +230,7 @@ pub(super) fn note(plans: &[Plan], order: &Order, supplies: &Supplies) -> Result
     };
     let published = |name: String| Ok(Published { sha256: digest(&name)?, blake3: None, name });
     let files = names.into_iter().map(published).collect::<Result<_>>()?;
-    let note = Note { key: key(plans, order, supplies)?, files };
+    let note = Note { key: key(own, supplies), files };
     file::write(&order.folder.join(NOTE), &text(&note)?)
 }
 
@@ -255,29 +264,14 @@ pub fn remember(order: &Order, note: &[u8]) -> Result<()> {
     file::write_atomically(&path, note)
 }
 
-/// Everything that the files of a release follow from.
-fn key(plans: &[Plan], order: &Order, supplies: &Supplies) -> Result<Key> {
+/// What the files of a release follow from, as far as it is known before packages are resolved. Read once, at the start: an
+/// input that changes while it is used makes the next build find another one.
+pub(super) fn own_key(plans: &[Plan], order: &Order) -> Result<Key> {
     let bug = |error: serde_json::Error| Error::cannot(Exit::Bug, "compare a plan").because(error);
     let name = plans.first().map(|plan| plan.image.name.as_str());
     let mut key = Key::new("result", name.unwrap_or_default());
-    key.add("ingot itself", &order.tool);
-    key.add("the image's date", supplies.epoch.to_string());
+    key.add(TOOL, &order.tool);
     key.add("reports", format!("{:?}", order.reports));
-    supplies.manager.influences().into_iter().for_each(|(name, value)| key.add(name, value));
-    if let Some(base) = &supplies.base {
-        key.add("the container below", base.digest());
-    }
-    for record in supplies.embedded.records() {
-        key.add(format!("the container {}", record.name), format!("{} {}", record.image.source, record.image.digest));
-    }
-    key.add("where packages come from", supplies.manager.fingerprint());
-    for (number, package) in supplies.packages.packages.iter().enumerate() {
-        let text = format!("{number} {} {}", package.version, package.sha256);
-        key.add(format!("package {}:{}", package.name, package.arch), text);
-    }
-    for release in &supplies.packages.releases {
-        key.add(format!("{} of {}", release.title, release.repository), &release.sha256);
-    }
     // Passwords are no part of a plan's text.
     key.add("the description's file", &order.description.sha256);
     for (number, plan) in plans.iter().enumerate() {
@@ -293,6 +287,28 @@ fn key(plans: &[Plan], order: &Order, supplies: &Supplies) -> Result<Key> {
         fingerprint(&path, &mut key)?;
     }
     Ok(key)
+}
+
+/// Everything that the files of a release follow from.
+fn key(own: &Key, supplies: &Supplies) -> Key {
+    let mut key = own.clone();
+    key.add("the image's date", supplies.epoch.to_string());
+    supplies.manager.influences().into_iter().for_each(|(name, value)| key.add(name, value));
+    if let Some(base) = &supplies.base {
+        key.add("the container below", base.digest());
+    }
+    for record in supplies.embedded.records() {
+        key.add(format!("the container {}", record.name), format!("{} {}", record.image.source, record.image.digest));
+    }
+    key.add("where packages come from", supplies.manager.fingerprint());
+    for (number, package) in supplies.packages.packages.iter().enumerate() {
+        let text = format!("{number} {} {}", package.version, package.sha256);
+        key.add(format!("package {}:{}", package.name, package.arch), text);
+    }
+    for release in &supplies.packages.releases {
+        key.add(format!("{} of {}", release.title, release.repository), &release.sha256);
+    }
+    key
 }
 
 /// Content, and whatever else of a file or folder an overlay takes over.

@@ -5,7 +5,9 @@
 //! gone in one step. Never ships: disks get fresh filesystems, filled from the tree.
 
 use std::fs::File;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 use super::tree::{RootPath, RootTree};
 use crate::bytes::Bytes;
@@ -14,6 +16,7 @@ use crate::host::lock::{self, FolderLock};
 use crate::host::loop_device::{Access, LoopDevice};
 use crate::host::mount::Mount;
 use crate::host::program::Program;
+use crate::host::readahead::ReadAhead;
 use crate::host::{file, namespace};
 use crate::report::Reporter;
 
@@ -45,7 +48,11 @@ pub enum WorkspaceKind {
 pub struct Workspace {
     kind: WorkspaceKind,
     // Dropped in this order.
+    ahead: Option<ReadAhead>,
     scratch: Option<Scratch>,
+    leaving: Option<JoinHandle<Result<()>>>,
+    /// Whether other builds have workspaces in this one, or it is in another one.
+    is_shared: bool,
     folder: WorkFolder,
 }
 
@@ -54,6 +61,8 @@ struct Scratch {
     mount: Mount,
     device: LoopDevice,
     length: Bytes,
+    /// Whether the tree was here when it was mounted: the least part of it is in memory only.
+    was_filled: bool,
 }
 
 /// Removes itself.
@@ -71,7 +80,8 @@ impl Workspace {
         let parent = file::canonical(parent)?;
         Workspace::sweep(&parent)?;
         let (path, lock) = lock::create_locked(&parent, PREFIX)?;
-        Ok(Workspace { kind, scratch: None, folder: WorkFolder { path, _lock: lock } })
+        let folder = WorkFolder { path, _lock: lock };
+        Ok(Workspace { kind, ahead: None, scratch: None, leaving: None, is_shared: false, folder })
     }
 
     /// Makes an empty tree. 74 where there is no space, 69 where mke2fs is missing or programs may not be run there.
@@ -121,12 +131,21 @@ impl Workspace {
             file::remove(&image)?;
             return Ok(false);
         }
+        self.adopt(&image, length)
+    }
+
+    /// Takes the image of a tree's filesystem, `length` bytes, that is in the work folder already. False where there is
+    /// no loop device.
+    pub fn adopt(&mut self, image: &Path, length: Bytes) -> Result<bool> {
+        file::rename(image, &self.folder.path.join(IMAGE))?;
         match Scratch::mount(&self.folder.path, length) {
             Ok(scratch) => self.scratch = Some(scratch),
             // `lay_out` meets the same and says so.
             Err(NoScratch::NoLoopDevice(_)) => return Ok(false),
             Err(NoScratch::Failed(error)) => return Err(error),
         }
+        // Its content is in the image, and not yet in the filesystem's own memory.
+        self.ahead = Some(ReadAhead::begin(&self.tree_path()));
         Ok(true)
     }
 
@@ -146,11 +165,13 @@ impl Workspace {
     /// Another workspace with the same tree, inside this one; `copy` copies the image of a filesystem, `length` bytes,
     /// into an empty file.
     pub fn branch(
-        &self,
+        &mut self,
         reporter: &Reporter,
         copy: impl FnOnce(&File, &File, Bytes) -> Result<()>,
     ) -> Result<Workspace> {
         let mut branch = Workspace::create(&self.folder.path, self.kind)?;
+        self.is_shared = true;
+        branch.is_shared = true;
         let copied = self.freeze(|from, length| {
             branch.restore(length, |to| {
                 to.set_len(length.0).or_cannot(|| "make room for a second tree")?;
@@ -234,19 +255,46 @@ impl Workspace {
             .map_err(|error| error.within(what()))
     }
 
+    /// Begins to clear the tree away, which nobody needs any more, while the build goes on; [`Workspace::close`] says how that
+    /// ended. Kills what programs left running. Does nothing where another output is made at the same time.
+    pub fn leave(&mut self) -> Result<()> {
+        if !self.is_shared {
+            namespace::kill_everything_else()?;
+            let (tree, image) = (self.tree_path(), self.folder.path.join(IMAGE));
+            let (ahead, scratch) = (self.ahead.take(), self.scratch.take());
+            self.leaving = Some(std::thread::spawn(move || {
+                drop(ahead);
+                clear(&tree, scratch)?;
+                file::remove_tree(&image)
+            }));
+        }
+        Ok(())
+    }
+
     /// Kills what programs left running, unmounts, detaches and removes everything.
     pub fn close(self) -> Result<()> {
         namespace::kill_everything_else()?;
         let tree = self.tree_path();
-        let Workspace { scratch, folder, .. } = self;
-        // Unmounting writes everything back that is still in memory, unless it is deleted.
-        file::remove_tree(&tree)?;
-        if let Some(Scratch { mount, device, .. }) = scratch {
-            mount.close()?;
-            device.close()?;
+        let Workspace { scratch, folder, ahead, leaving, .. } = self;
+        drop(ahead);
+        match leaving.map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))) {
+            Some(left) => left?,
+            None => clear(&tree, scratch)?,
         }
         file::remove_tree(&folder.path)
     }
+}
+
+fn clear(tree: &Path, scratch: Option<Scratch>) -> Result<()> {
+    // Unmounting writes everything back that is in memory only, unless it is deleted.
+    if !scratch.as_ref().is_some_and(|scratch| scratch.was_filled) {
+        file::remove_tree(tree)?;
+    }
+    if let Some(Scratch { mount, device, .. }) = scratch {
+        mount.close()?;
+        device.close()?;
+    }
+    Ok(())
 }
 
 impl Drop for WorkFolder {
@@ -290,12 +338,12 @@ impl Scratch {
             .args(["-E", &format!("hash_seed={IDENTIFIER},lazy_itable_init=1,nodiscard,root_owner=0:0")])
             .arg(device.path())
             .run(reporter)?;
-        Ok(Scratch::mount_device(folder, device, size)?)
+        Ok(Scratch::mount_device(folder, device, size, false)?)
     }
 
     /// The filesystem that is in the image already.
     fn mount(folder: &Path, length: Bytes) -> Result<Scratch, NoScratch> {
-        Ok(Scratch::mount_device(folder, Scratch::attach(folder, length)?, length)?)
+        Ok(Scratch::mount_device(folder, Scratch::attach(folder, length)?, length, true)?)
     }
 
     fn attach(folder: &Path, length: Bytes) -> Result<LoopDevice, NoScratch> {
@@ -305,10 +353,10 @@ impl Scratch {
         })
     }
 
-    fn mount_device(folder: &Path, device: LoopDevice, length: Bytes) -> Result<Scratch> {
+    fn mount_device(folder: &Path, device: LoopDevice, length: Bytes, was_filled: bool) -> Result<Scratch> {
         let target = folder.join("mounted");
         file::create_folder(&target)?;
         let mount = Mount::device(device.path(), &target, "ext4", Access::Write, "noinit_itable")?;
-        Ok(Scratch { mount, device, length })
+        Ok(Scratch { mount, device, length, was_filled })
     }
 }

@@ -157,6 +157,11 @@ impl ScrubbedTree {
         &self.actions
     }
 
+    /// What the scrub did, when the tree is needed no more.
+    pub fn into_actions(self) -> Vec<Action> {
+        self.actions
+    }
+
     /// What the audit saw: notes, and what the description keeps on purpose.
     pub fn report(&self) -> &Report {
         &self.report

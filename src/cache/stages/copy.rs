@@ -1,15 +1,16 @@
 //! Copying sparse files on all cores, with a digest of what was copied.
 //!
-//! In: two files. Out: the same content, holes where there are zeros, and a SHA-256 over every piece that is not zero.
+//! In: two files. Out: the same content, holes where there are zeros, and a SHA-256 over the BLAKE3 of every piece that is
+//! not zero: nobody else's digest is compared with it, and it is made each time that a stage is used.
 //! Never depends on where the filesystem happens to have holes.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
-use sha2::Digest;
 
-use crate::bytes::Bytes;
+use crate::bytes::{Bytes, is_zero};
 use crate::cache::digest::Sha256;
 use crate::error::{OrCannot, Result};
 use crate::host::file;
@@ -19,7 +20,7 @@ const PIECE: u64 = 4 << 20;
 /// Zeros of this length are a hole.
 const BLOCK: usize = 64 << 10;
 
-/// Where a piece begins, and its SHA-256.
+/// Where a piece begins, and its BLAKE3.
 type PieceDigest = (u64, [u8; 32]);
 
 /// Bytes of data in the first `length` bytes, as far as the filesystem knows.
@@ -33,6 +34,14 @@ pub fn copy(from: &File, to: &File, length: Bytes) -> Result<Sha256> {
     each_piece(from, length, |bytes, offset| to.write_all_at(bytes, offset))
 }
 
+/// As [`copy`], in vain from the moment that `in_vain` says so: then nobody may use the copy or its digest.
+pub fn copy_until(from: &File, to: &File, length: Bytes, in_vain: &AtomicBool) -> Result<Sha256> {
+    each_piece(from, length, |bytes, offset| match in_vain.load(Ordering::Relaxed) {
+        true => Ok(()),
+        false => to.write_all_at(bytes, offset),
+    })
+}
+
 /// The digest that [`copy`] would give.
 pub fn digest(file: &File, length: Bytes) -> Result<Sha256> {
     each_piece(file, length, |_, _| Ok(()))
@@ -40,19 +49,21 @@ pub fn digest(file: &File, length: Bytes) -> Result<Sha256> {
 
 fn each_piece(file: &File, length: Bytes, write: impl Fn(&[u8], u64) -> std::io::Result<()> + Sync) -> Result<Sha256> {
     let pieces = pieces(file, length)?;
+    // Few buffers: each is new memory, which the kernel fills with zeros.
+    let share = pieces.len().div_ceil(2 * rayon::current_num_threads());
     let digests: Vec<Option<PieceDigest>> = pieces
         .into_par_iter()
+        .with_min_len(share.max(1))
         .map_init(Vec::new, |buffer, (offset, length)| {
             buffer.resize(length as usize, 0);
             file.read_exact_at(buffer, offset).or_cannot(|| "read a stage")?;
-            let mut hash = sha2::Sha256::new();
+            let mut hash = blake3::Hasher::new();
             let mut empty = true;
-            for (at, block) in buffer.chunks(BLOCK).enumerate().filter(|(_, block)| block.iter().any(|byte| *byte != 0))
-            {
-                let at = offset + (at * BLOCK) as u64;
-                hash.update(at.to_le_bytes());
-                hash.update(block);
-                write(block, at).or_cannot(|| "write a stage")?;
+            for (at, data) in stretches_of_data(buffer) {
+                let at = offset + at as u64;
+                hash.update(&at.to_le_bytes());
+                hash.update(data);
+                write(data, at).or_cannot(|| "write a stage")?;
                 empty = false;
             }
             Ok((!empty).then(|| (offset, hash.finalize().into())))
@@ -65,6 +76,22 @@ fn each_piece(file: &File, length: Bytes, write: impl Fn(&[u8], u64) -> std::io:
     }
     hash.extend_from_slice(&length.0.to_le_bytes());
     Ok(Sha256::of(hash))
+}
+
+/// Where data begins, and the data, between holes: the longer a write, the fewer threads wait for another's.
+fn stretches_of_data(piece: &[u8]) -> Vec<(usize, &[u8])> {
+    let mut stretches: Vec<(usize, usize)> = Vec::new();
+    for (index, block) in piece.chunks(BLOCK).enumerate() {
+        if is_zero(block) {
+            continue;
+        }
+        let start = index * BLOCK;
+        match stretches.last_mut() {
+            Some((_, end)) if *end == start => *end += block.len(),
+            _ => stretches.push((start, start + block.len())),
+        }
+    }
+    stretches.into_iter().map(|(start, end)| (start, &piece[start..end])).collect()
 }
 
 /// The aligned pieces of the first `length` bytes that hold data.

@@ -55,6 +55,11 @@ impl Key {
         &self.image
     }
 
+    /// A part's value.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.parts.get(name).map(String::as_str)
+    }
+
     /// The names of all parts.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.parts.keys().map(String::as_str)

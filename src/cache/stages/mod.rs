@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -278,13 +279,18 @@ impl Stage {
     /// Copies the image into an empty file. False where the content is not what was kept: then the stage is removed
     /// and the copy is worth nothing.
     pub fn copy_into(&self, target: &File) -> Result<bool> {
-        let what = || format!("copy {}", self.path.display());
-        target.set_len(self.record.length).or_cannot(what)?;
-        let intact = copy::copy(&self.file, target, self.length())?.to_string() == self.record.content;
+        let intact = self.copy_until(target, &AtomicBool::new(false))?;
         if !intact {
             file::remove(&self.path)?;
         }
         Ok(intact)
+    }
+
+    /// As [`Stage::copy_into`], and false, too, where `in_vain` became true meanwhile. Removes nothing.
+    pub fn copy_until(&self, target: &File, in_vain: &AtomicBool) -> Result<bool> {
+        target.set_len(self.record.length).or_cannot(|| format!("copy {}", self.path.display()))?;
+        let content = copy::copy_until(&self.file, target, self.length(), in_vain)?.to_string();
+        Ok(!in_vain.load(Ordering::Relaxed) && content == self.record.content)
     }
 
     /// The image, not read through: for who checks every part of it.

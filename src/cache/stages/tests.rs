@@ -50,10 +50,14 @@ fn a_stage_is_found_by_its_key_and_gives_the_same_image() {
     assert_eq!((stage.length(), stage.payload()), (length, &payload));
     let target = tempfile::tempfile().unwrap();
     assert!(stage.copy_into(&target).unwrap());
+    use std::os::unix::fs::MetadataExt;
+    let unwanted = tempfile::tempfile().unwrap();
+    assert!(!stage.copy_until(&unwanted, &AtomicBool::new(true)).unwrap());
+    assert_eq!(unwanted.metadata().unwrap().blocks(), 0);
     assert_eq!(content(&target), content(&source));
     assert_eq!(target.metadata().unwrap().len(), length.0);
     let path = store.path(&one);
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::fs::PermissionsExt;
     let metadata = path.metadata().unwrap();
     assert!(metadata.blocks() * 512 < 32 << 20, "it is not sparse");
     assert_eq!(metadata.permissions().mode() & 0o777, 0o400);
@@ -71,7 +75,12 @@ fn a_damaged_stage_is_dropped() {
         file::set_mode(&damaged, 0o600).unwrap();
         file::open_for_update(&damaged).unwrap().write_all_at(&[0xff], at).unwrap();
         match store.find(&one).unwrap() {
-            Some(stage) => assert!(found && !stage.copy_into(&tempfile::tempfile().unwrap()).unwrap()),
+            Some(stage) => {
+                let target = || tempfile::tempfile().unwrap();
+                assert!(found && !stage.copy_until(&target(), &AtomicBool::new(false)).unwrap());
+                assert!(damaged.exists(), "who only looked ahead removes nothing");
+                assert!(!stage.copy_into(&target()).unwrap());
+            }
             None => assert!(!found, "{at}"),
         }
         assert!(!damaged.exists(), "{at}");

@@ -18,7 +18,6 @@ use crate::package::{Mirrors, Unpacker};
 use crate::pipeline::stages::{Explain, Reuse};
 use crate::pipeline::{Order, Reports};
 use crate::plan::Plan;
-use crate::release::artifact::hex;
 use crate::release::manifest::digest_description;
 use crate::report::{Colouring, KiwiLog, Level, Reporter};
 use crate::root::{Workspace, WorkspaceKind};
@@ -179,7 +178,7 @@ impl<'a> Frame<'a> {
             // KIWI builds whenever it is asked to.
             published: None,
             explain: Explain::InTheLog,
-            tool: hex(&file::digest(Path::new("/proc/self/exe"))?),
+            tool: file::identity_of_program()?,
             mirrors: self.mirrors()?,
             registries: self.globals.registries.registries()?,
             keep_root: places.keep_root.clone(),

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 
 use rayon::prelude::*;
 
-use crate::bytes::Bytes;
+use crate::bytes::{Bytes, is_zero};
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host::file::next_data;
 use crate::root::tree::Entry;
@@ -140,10 +140,4 @@ fn data_of(tree: &RootTree, entry: &Entry) -> Result<Vec<(u64, u64)>> {
         last.1 = end;
     }
     Ok(found)
-}
-
-/// Whether all bytes are zero.
-pub fn is_zero(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<64>();
-    words.iter().all(|word| word.iter().fold(0, |sum, byte| sum | byte) == 0) && rest.iter().all(|byte| *byte == 0)
 }

@@ -10,9 +10,8 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::super::content::is_zero;
 use super::layout::{Blocks, Layout};
-use crate::bytes::Bytes;
+use crate::bytes::{Bytes, is_zero};
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host::file::{self, next_data};
 use crate::host::program::Program;

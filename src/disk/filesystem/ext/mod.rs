@@ -24,8 +24,8 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::Room;
-use super::content::{Content, Node, is_zero};
-use crate::bytes::Bytes;
+use super::content::{Content, Node};
+use crate::bytes::{Bytes, is_zero};
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::plan::Filesystem;
 use crate::report::{Reporter, Step};
