@@ -17,7 +17,7 @@ use super::image_sources::release_copy;
 use super::keyring::Keyring;
 use super::mirror::Mirrors;
 use super::release_file;
-use super::remembered::{Answer, Solved};
+use super::remembered::{self, Answer, Solution, Solved};
 use super::repository::Source;
 use super::solution::{self, Chosen};
 use super::{Beneath, Package, PackageSet, ReleaseFile, database};
@@ -135,7 +135,7 @@ impl Apt {
         folder.update(&self.sources, reporter)?;
         let used: Vec<&Source> = pairs.iter().map(|pair| pair.0).collect();
         let indexes = read_indexes(&folder, &used, &self.scratch, reporter)?;
-        let solved = self.solution(&folder, &used, &indexes, reporter)?;
+        let (solved, solution) = self.solution(&folder, &used, &indexes, reporter)?;
         drop(folder);
         let signed = indexes.releases.iter().filter(|release| release.signed == Signed::Required).count();
         step.finish(&format!("{} packages from {} repositories, {signed} signed", solved.len(), used.len()));
@@ -155,7 +155,7 @@ impl Apt {
         }
         self.mark_requested(&mut packages)?;
         let newest_release = newest(&indexes.releases, &packages, reporter)?;
-        Ok(PackageSet { packages, newest_release, releases: indexes.releases })
+        Ok(PackageSet { packages, newest_release, releases: indexes.releases, solution })
     }
 
     /// What the description names, in both lists.
@@ -197,12 +197,12 @@ impl Apt {
         used: &[&Source],
         indexes: &Indexes,
         reporter: &Reporter,
-    ) -> Result<Vec<Solved>> {
+    ) -> Result<(Vec<Solved>, Solution)> {
         let answer =
             self.question(folder, used, indexes, reporter)?.map(|question| Answer::to(&question, &folder.solutions()));
-        if let Some(solved) = answer.as_ref().map_or(Ok(None), Answer::get)? {
+        if let Some(solved) = answer.as_ref().map_or(Ok(None), |answer| answer.get(remembered::read))? {
             reporter.log_line("the indexes and the request are those of an earlier build: its solution is used again");
-            return Ok(solved);
+            return Ok((solved, Solution::Remembered));
         }
         folder.prefer(&self.preferences(folder, indexes, reporter)?)?;
         let chosen = self.solve(folder, reporter)?;
@@ -211,10 +211,12 @@ impl Apt {
         let together = with_control.into_iter().zip(repositories);
         let solved: Vec<Solved> =
             together.map(|((chosen, control), repository)| Solved { chosen, control, repository }).collect();
-        if let Some(answer) = answer {
-            answer.put(&solved)?;
-        }
-        Ok(solved)
+        let Some(answer) = answer else {
+            let why = "nothing says what is in a repository without a signed Release file";
+            return Ok((solved, Solution::Made(why.into())));
+        };
+        answer.put(&remembered::write(&solved))?;
+        Ok((solved, Solution::new_question()))
     }
 
     /// Everything that decides what apt answers; `None` where nothing says what is in a repository's indexes: without

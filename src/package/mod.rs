@@ -31,6 +31,7 @@ pub mod rpmdb;
 pub mod sbom;
 mod signing_keys;
 pub mod solution;
+pub mod solver;
 pub mod unpack;
 pub mod update_stack;
 
@@ -44,6 +45,7 @@ pub use apt::Apt;
 pub use dpkg::Unpacker;
 pub use manager::{Beneath, PackageManager, Phase, open};
 pub use mirror::Mirrors;
+pub use remembered::Solution;
 
 /// What was resolved: pinned and verified, in the order in which the manager installs it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -54,6 +56,9 @@ pub struct PackageSet {
     pub releases: Vec<ReleaseFile>,
     /// Date of the newest signed Release file, seconds since 1970.
     pub newest_release: i64,
+    /// Who decided that it is these packages.
+    #[serde(skip)]
+    pub solution: Solution,
 }
 
 /// One package archive.

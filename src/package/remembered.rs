@@ -1,9 +1,11 @@
-//! Solutions of earlier builds: the same question to the same apt about the same indexes has the same answer.
+//! Solutions of earlier builds: the same question to the same package manager about the same metadata has the same answer.
 //!
-//! In: a question, which holds everything that can influence apt's solver (the digests of the signed Release files
-//! among it), and a folder that nobody else uses meanwhile. Out: the answer of an earlier build, or none. Never an
-//! answer that was not written completely: an entry begins with its own digest, and a damaged one is dropped.
+//! In: a question, which holds everything that can influence the solver (the digests of the repositories' metadata among
+//! it), and a folder that nobody else uses meanwhile. Out: the answer of an earlier build, or none. Never an answer that was
+//! not written completely: an entry begins with its own digest, and a damaged one is dropped. Whoever asks has brought the
+//! metadata up to date, and verifies its signature, whatever is remembered.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::deb822::{self, Stanza};
@@ -18,7 +20,36 @@ const MOST: usize = 32;
 /// The field that says which archive it is; the others are the package's own.
 const FIELD: &str = "Ingot-Chosen";
 
-/// One package of a solution.
+/// Who decided what is installed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Solution {
+    /// Nobody: there is nothing to decide.
+    #[default]
+    None,
+    /// The package manager, in this build, for this reason.
+    Made(String),
+    /// The package manager, in an earlier build, from the same request and the same metadata.
+    Remembered,
+}
+
+impl Solution {
+    /// The reason where nobody asked this before, or where it was forgotten.
+    pub fn new_question() -> Solution {
+        Solution::Made("the request, the repositories or the package manager are new".into())
+    }
+}
+
+impl fmt::Display for Solution {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Solution::None => write!(formatter, "solution: none, because no packages are asked for"),
+            Solution::Made(why) => write!(formatter, "solution: made, because {why}"),
+            Solution::Remembered => write!(formatter, "solution: reused"),
+        }
+    }
+}
+
+/// One package of a solution of apt's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Solved {
     /// Its archive.
@@ -43,25 +74,24 @@ impl Answer {
         Answer { folder: folder.to_path_buf(), path: folder.join(name) }
     }
 
-    /// What an earlier build was answered, in installation order.
-    pub fn get(&self) -> Result<Option<Vec<Solved>>> {
+    /// What an earlier build was answered, if `read` understands it.
+    pub fn get<T>(&self, read: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>> {
         if !file::is_file(&self.path) {
             return Ok(None);
         }
-        let solved = read(&file::read(&self.path)?);
-        match solved {
+        let found = whole(&file::read(&self.path)?).and_then(read);
+        match found {
             None => file::remove(&self.path)?,
             // The least recently used one is the first to go.
             Some(_) => file::touch(&self.path)?,
         }
-        Ok(solved)
+        Ok(found)
     }
 
     /// Keeps an answer for later builds.
-    pub fn put(&self, solved: &[Solved]) -> Result<()> {
+    pub fn put(&self, text: &str) -> Result<()> {
         file::create_folders(&self.folder)?;
-        let text = write(solved);
-        file::write_atomically(&self.path, format!("{}\n{text}", Sha256::of(&text)).as_bytes())?;
+        file::write_atomically(&self.path, format!("{}\n{text}", Sha256::of(text)).as_bytes())?;
         let mut all = Vec::new();
         for name in file::names(&self.folder)? {
             let path = self.folder.join(name);
@@ -73,7 +103,14 @@ impl Answer {
     }
 }
 
-fn write(solved: &[Solved]) -> String {
+/// The text of an entry that was written completely.
+fn whole(bytes: &[u8]) -> Option<&str> {
+    let (digest, text) = std::str::from_utf8(bytes).ok()?.split_once('\n')?;
+    (Sha256::of(text).to_string() == digest).then_some(text)
+}
+
+/// A solution of apt's as text.
+pub fn write(solved: &[Solved]) -> String {
     let stanza = |one: &Solved| {
         let Chosen { uri, name, version, arch, size, digest } = &one.chosen;
         let repository = &one.repository;
@@ -82,11 +119,8 @@ fn write(solved: &[Solved]) -> String {
     solved.iter().map(stanza).collect()
 }
 
-fn read(bytes: &[u8]) -> Option<Vec<Solved>> {
-    let (digest, text) = std::str::from_utf8(bytes).ok()?.split_once('\n')?;
-    if Sha256::of(text).to_string() != digest {
-        return None;
-    }
+/// The solution of apt's that was written as this text, in installation order.
+pub fn read(text: &str) -> Option<Vec<Solved>> {
     deb822::parse(text).ok()?.into_iter().map(one).collect()
 }
 
@@ -137,27 +171,27 @@ mod tests {
     fn an_answer_is_found_by_its_question_only() {
         let folder = tempfile::tempdir().unwrap();
         let answer = Answer::to("what?", folder.path());
-        assert_eq!(answer.get().unwrap(), None);
-        answer.put(&solved()).unwrap();
-        assert_eq!(shown(answer.get().unwrap()), Some(write(&solved())));
-        assert_eq!(answer.get().unwrap().unwrap()[0].control.get("Tag"), Some(""));
-        assert_eq!(Answer::to("what else?", folder.path()).get().unwrap(), None);
+        assert_eq!(answer.get(read).unwrap(), None);
+        answer.put(&write(&solved())).unwrap();
+        assert_eq!(shown(answer.get(read).unwrap()), Some(write(&solved())));
+        assert_eq!(answer.get(read).unwrap().unwrap()[0].control.get("Tag"), Some(""));
+        assert_eq!(Answer::to("what else?", folder.path()).get(read).unwrap(), None);
     }
 
     #[test]
     fn a_damaged_answer_is_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let answer = Answer::to("what?", folder.path());
-        answer.put(&solved()).unwrap();
+        answer.put(&write(&solved())).unwrap();
         let whole = file::read(&answer.path).unwrap();
         for at in (0..whole.len()).step_by(7) {
             let mut bytes = whole.clone();
             bytes[at] ^= 1;
             file::write_atomically(&answer.path, &bytes).unwrap();
-            assert_eq!(answer.get().unwrap(), None, "{at}");
+            assert_eq!(answer.get(read).unwrap(), None, "{at}");
             assert!(!file::is_file(&answer.path));
             file::write_atomically(&answer.path, &whole[..at]).unwrap();
-            assert_eq!(answer.get().unwrap(), None, "{at}");
+            assert_eq!(answer.get(read).unwrap(), None, "{at}");
         }
     }
 
@@ -166,8 +200,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for number in 0..MOST + 5 {
             let answer = Answer::to(&number.to_string(), folder.path());
-            answer.put(&solved()).unwrap();
-            assert!(answer.get().unwrap().is_some());
+            answer.put(&write(&solved())).unwrap();
+            assert!(answer.get(read).unwrap().is_some());
         }
         assert_eq!(file::names(folder.path()).unwrap().len(), MOST);
     }

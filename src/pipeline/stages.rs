@@ -87,6 +87,7 @@ impl<'a> Stages<'a> {
         reporter: &'a Reporter,
     ) -> Result<Stages<'a>> {
         let mut stages = Stages { store: None, keys: Vec::new(), explain: order.explain, reporter };
+        stages.say(&supplies.packages.solution.to_string());
         let Reuse::UpTo(limit) = order.reuse else {
             stages.say("stages: not used, as asked for");
             return Ok(stages);

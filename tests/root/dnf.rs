@@ -97,10 +97,12 @@ fn a_container_of_dnfs_packages_runs_and_has_no_trace_of_dnfs_work() {
     fs::copy(world.key(), at("image/tiny.asc")).unwrap();
     let before = (Host::look(&[&at("work")]), of_the_host());
     let date = DATE.to_string();
-    for number in ["1", "2"] {
+    // The third time what dnf decided is remembered: modules, groups and all.
+    for (number, cache, solution) in [("1", "1", "made"), ("2", "2", "made"), ("3", "1", "reused")] {
         let build = Ingot::new(["build"]).arg(at("image")).arg("--target-dir").arg(at(&format!("out{number}")));
-        let build = build.args(["--source-date-epoch", &date, "--cache-dir"]).arg(at(&format!("cache{number}")));
-        build.env("INGOT_WORK_DIR", text(&at("work"))).run().expect(0).says(&["1 signed"]);
+        let build = build.args(["--source-date-epoch", &date, "--cache-dir"]).arg(at(&format!("cache{cache}")));
+        let build = build.args(["--no-stage-cache", "--explain-cache"]).env("INGOT_WORK_DIR", text(&at("work")));
+        build.run().expect(0).says(&["1 signed", &format!("solution: {solution}")]);
     }
     assert_eq!(of_the_host(), before.1);
     before.0.assert_nothing_left(&[&at("work")]);
@@ -110,6 +112,7 @@ fn a_container_of_dnfs_packages_runs_and_has_no_trace_of_dnfs_work() {
         made
     };
     assert_eq!(made("1"), made("2"));
+    assert_eq!(made("1"), made("3"));
 
     let archive = result(&at("out1"), ".docker.tar");
     let tree = at("tree");

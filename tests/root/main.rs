@@ -34,6 +34,7 @@ mod rpm_hygiene;
 mod rpm_world;
 mod sandbox;
 mod script;
+mod solutions;
 mod stack;
 mod stages;
 mod surroundings;

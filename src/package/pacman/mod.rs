@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use super::manager::PackageManager;
 use super::repository::Source;
-use super::{Beneath, Mirrors, Package, PackageSet, Phase, ReleaseFile, deb822::Stanza, release_file};
+use super::{Beneath, Mirrors, Package, PackageSet, Phase, ReleaseFile, Solution, deb822::Stanza, release_file};
 use crate::bytes::Bytes;
 use crate::cache::{PackageStore, Sha256};
 use crate::error::{Error, Exit, Result};
@@ -316,7 +316,7 @@ impl PackageManager for Pacman {
             releases.iter().filter(fits).filter_map(|release| release.date).max()
         };
         let newest_release = dates(Some(Signed::Required)).or_else(|| dates(None)).unwrap_or(0);
-        Ok(PackageSet { packages, newest_release, releases })
+        Ok(PackageSet { packages, newest_release, releases, solution: Solution::new_question() })
     }
 
     fn members<'a>(&self, set: &'a PackageSet, phase: Phase) -> Vec<&'a Package> {

@@ -13,16 +13,18 @@ mod transaction;
 
 use std::path::{Path, PathBuf};
 
+use super::decision::{self, Answered, Decision, Metadata, Solver};
 use super::folder::ManagerFolder;
-use super::{Chosen, Repository, Rpm};
+use super::{Repository, Rpm, repomd};
 use crate::error::{Error, Exit, Result, Warning};
 use crate::host::file;
 use crate::host::program::Ended;
 use crate::host::sandbox::short_path;
+use crate::package::{Solution, solver};
 use crate::plan::{Manager, Named, Recommends};
 use crate::report::Reporter;
 
-pub(super) use modules::write as write_modules;
+pub(super) use modules::{State as ModuleState, write as write_modules};
 
 /// The two programs that are called dnf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,32 +49,89 @@ struct Dnf<'a> {
 const FOUR: [(&str, Generation); 2] = [("/usr/bin/dnf-3", Generation::Four), ("/usr/bin/dnf4", Generation::Four)];
 const FIVE: [(&str, Generation); 1] = [("/usr/bin/dnf5", Generation::Five)];
 
-/// Solves, fetches and verifies.
+/// Solves, fetches and verifies, where an earlier build did not.
 pub(super) fn solve(
     rpm: &Rpm,
     folder: &ManagerFolder,
     used: &[&Repository],
     reporter: &Reporter,
-) -> Result<Vec<Chosen>> {
+) -> Result<(Decision, Solution)> {
     let (program, generation) = program(rpm.manager, reporter)?;
     let dnf = Dnf { rpm, folder, used, program, generation, reporter };
     dnf.check_names()?;
     configuration::write(&dnf)?;
-    dnf.set_modules()?;
-    let arguments = dnf.wanted();
-    let mut words = vec!["install".to_string()];
-    words.extend(transaction::options(&dnf));
-    words.push("--".into());
-    words.extend(arguments.iter().map(|(argument, _)| argument.clone()));
-    transaction::forget(&dnf)?;
-    let ended = dnf.run(&words)?;
-    if !ended.status.success() {
-        return Err(failure::of(&dnf, "resolve the packages", &ended, &arguments));
+    decision::decide(&dnf, folder, used, reporter)
+}
+
+impl Solver for Dnf<'_> {
+    fn question(&self) -> Result<Option<String>> {
+        let manager = match self.generation {
+            Generation::Four => solver::HostSolver {
+                program: self.program,
+                libraries: &["libdnf.so", "libsolv.so", "libmodulemd.so", "librpm.so"],
+                modules: &["dnf"],
+            },
+            Generation::Five => solver::HostSolver {
+                program: self.program,
+                libraries: &["libdnf5.so", "libsolv.so", "libmodulemd.so", "librpm.so"],
+                modules: &[],
+            },
+        };
+        let Some(mut lines) = decision::common(self.rpm, &manager, self.folder, self.used)? else { return Ok(None) };
+        lines.push(decision::settings(&self.folder.scratch.join("dnf.conf"), self.folder)?);
+        lines.push(configuration::report());
+        let modules = &self.rpm.request.modules;
+        lines.extend(modules.iter().map(|module| format!("{} {}", module.spelled(), module.enabled)));
+        lines.extend(configuration::options(self));
+        lines.extend(self.install_words());
+        Ok(Some(lines.join("\n")))
     }
-    for text in failure::passed_over(&ended) {
-        reporter.warn(Warning { text, place: None });
+
+    fn ask(&self, known: Option<&Metadata>) -> Result<Answered> {
+        let mut commands = self.module_commands();
+        let arguments = self.wanted();
+        commands.push(Command { what: "resolve the packages".into(), words: self.install_words(), arguments });
+        transaction::forget(self)?;
+        if let Some(known) = known {
+            match self.generation {
+                // The plugin looks at the metadata before the first command does anything.
+                Generation::Four => configuration::write_known(self, known)?,
+                Generation::Five => {
+                    let ended = self.run(&["makecache".to_string()])?;
+                    if !ended.status.success() {
+                        return Err(failure::of(self, "read the repositories", &ended, &[]));
+                    }
+                    if repomd::digests(self.folder, self.used)?.as_ref() == Some(known) {
+                        return Ok(Answered::Unchanged);
+                    }
+                }
+            }
+        }
+        let mut last = None;
+        for command in &commands {
+            let ended = self.run(&command.words)?;
+            if !ended.status.success() {
+                return Err(failure::of(self, &command.what, &ended, &command.arguments));
+            }
+            if configuration::is_unchanged(self)? {
+                return Ok(Answered::Unchanged);
+            }
+            last = Some(ended);
+        }
+        let ended =
+            last.ok_or_else(|| Error::cannot(Exit::Bug, "resolve the packages").because("dnf was not asked"))?;
+        let (chosen, modules) = transaction::read(self, &ended)?;
+        Ok(Answered::Decided(Decision { chosen, warnings: failure::passed_over(&ended), modules }))
     }
-    transaction::read(&dnf, &ended)
+}
+
+/// One run of dnf.
+struct Command<'a> {
+    /// What it is for.
+    what: String,
+    words: Vec<String>,
+    /// Which of the words the description says.
+    arguments: Vec<(String, &'a Named)>,
 }
 
 /// The dnf of this host. The other generation takes the place of one that is missing: it reads the same repositories,
@@ -99,6 +158,14 @@ fn program(manager: Manager, reporter: &Reporter) -> Result<(&'static str, Gener
 }
 
 impl Dnf<'_> {
+    fn install_words(&self) -> Vec<String> {
+        let mut words = vec!["install".to_string()];
+        words.extend(transaction::options(self));
+        words.push("--".into());
+        words.extend(self.wanted().into_iter().map(|(argument, _)| argument));
+        words
+    }
+
     /// What dnf is asked to install: each argument with what the description calls it.
     fn wanted(&self) -> Vec<(String, &Named)> {
         let request = &self.rpm.request;
@@ -129,6 +196,8 @@ impl Dnf<'_> {
         line.extend(configuration::options(self));
         line.extend(words.iter().cloned());
         let sandbox = self.folder.sandbox().env("DNF_DISABLE_ALIASES", "1").env("PYTHONDONTWRITEBYTECODE", "1");
+        let sandbox = sandbox.env(configuration::KNOWN, self.inside(&self.known()));
+        let sandbox = sandbox.env(configuration::CACHE, self.inside(&self.folder.cache));
         sandbox.env(transaction::REPORT, self.inside(&self.report())).run_to_end(self.reporter, &line, |_| {})
     }
 
@@ -152,6 +221,11 @@ impl Dnf<'_> {
 
     fn report(&self) -> PathBuf {
         self.folder.scratch.join("dnf-transaction.json")
+    }
+
+    /// What the plugin compares the metadata with.
+    fn known(&self) -> PathBuf {
+        self.folder.scratch.join("dnf-known.json")
     }
 
     /// The folder in which dnf5 stores what it would do, and the packages, which it finds there again the next time.

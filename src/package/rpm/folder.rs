@@ -63,6 +63,11 @@ impl ManagerFolder {
         Ok(folder)
     }
 
+    /// Where solutions are remembered.
+    pub fn solutions(&self) -> PathBuf {
+        self.state.join("solutions")
+    }
+
     /// The folders in which a program of the manager may write.
     pub fn writable(&self) -> [&Path; 2] {
         [&self.state, &self.scratch]

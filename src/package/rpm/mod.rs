@@ -5,6 +5,7 @@
 //! the cache ([`folder`]): no configuration, log, lock, cache or history of theirs is ever in the image or on the host.
 //! Never trusts a key that a repository brings along: only those that the description names.
 
+mod decision;
 mod dnf;
 mod failure;
 mod folder;
@@ -35,6 +36,7 @@ use crate::plan::{
     Address, Manager, Named, PackageRequest, Plan, RepositoryUse, ScriptPhase, Signed, UpdateStack, Warning,
 };
 use crate::report::Reporter;
+use dnf::ModuleState;
 use folder::ManagerFolder;
 use graph::Graph;
 
@@ -89,6 +91,8 @@ pub struct Rpm {
     bootstrap: BTreeSet<String>,
     /// Known once packages are resolved.
     dependencies: Dependencies,
+    /// Streams of modules that were chosen; known once packages are resolved.
+    modules: Vec<ModuleState>,
 }
 
 /// Whether packages have everything that they require.
@@ -126,6 +130,7 @@ impl Rpm {
             version: String::new(),
             bootstrap: BTreeSet::new(),
             dependencies: Dependencies::Whole,
+            modules: Vec::new(),
         })
     }
 
@@ -200,11 +205,18 @@ impl PackageManager for Rpm {
             reporter.warn(Warning { text: text.to_string(), place: None });
         }
         let folder = ManagerFolder::open(self, &used, reporter)?;
-        let mut chosen = match self.manager {
-            Manager::Zypper => zypper::solve(self, &folder, &used, reporter)?,
-            _ => dnf::solve(self, &folder, &used, reporter)?,
-        };
-        let version = folder.sandbox().run(reporter, &["rpm", "--version"])?;
+        let (decided, version) = std::thread::scope(|scope| {
+            // Not in the folder's sandbox: the manager works there meanwhile.
+            let version = Program::new("rpm").arg("--version").env("HOME", folder.scratch.join("home"));
+            let version = scope.spawn(|| version.run(reporter));
+            let decided = match self.manager {
+                Manager::Zypper => zypper::solve(self, &folder, &used, reporter),
+                _ => dnf::solve(self, &folder, &used, reporter),
+            };
+            (decided, version.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        let ((decision, solution), version) = (decided?, version?);
+        let (mut chosen, modules) = (decision.chosen, decision.modules);
         query::verify(&folder, &chosen, &used, reporter)?;
         let releases = used.iter().map(|repository| repomd::read(repository, &used, &folder, reporter));
         let releases: Vec<ReleaseFile> = releases.collect::<Result<_>>()?;
@@ -239,7 +251,8 @@ impl PackageManager for Rpm {
         self.version = String::from_utf8_lossy(&version.stdout).trim().to_string();
         self.bootstrap = of_bootstrap;
         step.finish(&summary);
-        Ok(PackageSet { packages, releases, newest_release: newest.unwrap_or(0) })
+        self.modules = modules;
+        Ok(PackageSet { packages, releases, newest_release: newest.unwrap_or(0), solution })
     }
 
     fn members<'a>(&self, set: &'a PackageSet, phase: Phase) -> Vec<&'a Package> {
@@ -331,11 +344,28 @@ pub(super) struct Chosen {
     pub repository: String,
     /// Whether the manager says that it is in a group that the description names; what it names itself need not be.
     pub asked_for: bool,
+    /// Known once it is read.
+    pub digest: Sha256,
+    /// Known once it is read.
+    pub size: Bytes,
+}
+
+impl Chosen {
+    /// Not read yet.
+    pub fn new(archive: PathBuf, repository: String, asked_for: bool) -> Chosen {
+        Chosen { archive, repository, asked_for, digest: Sha256::of(""), size: Bytes(0) }
+    }
+
+    /// Reads it.
+    pub fn with_digest(self) -> Result<Chosen> {
+        let (digest, size) = Sha256::of_reader(file::open(&self.archive)?)
+            .map_err(|error| Error::cannot(Exit::Io, format!("read {}", self.archive.display())).because(error))?;
+        Ok(Chosen { digest, size, ..self })
+    }
 }
 
 fn package(chosen: Chosen, header: &Header, kept: &Path, requested: bool) -> Result<Package> {
-    let (digest, size) = Sha256::of_reader(file::open(&chosen.archive)?)
-        .map_err(|error| Error::cannot(Exit::Io, format!("read {}", chosen.archive.display())).because(error))?;
+    let Chosen { digest, size, .. } = chosen;
     // The manager's cache may lose it while the image is built: another build cleans it.
     let archive = kept.join(format!("{digest}.rpm"));
     if !file::is_file(&archive) && file::hard_link(&chosen.archive, &archive).is_err() {

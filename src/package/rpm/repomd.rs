@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 
 use super::Repository;
+use super::decision::Metadata;
 use super::folder::ManagerFolder;
 use crate::cache::Sha256;
 use crate::error::{Error, Exit, Result};
@@ -58,6 +59,16 @@ pub(super) fn read(
         signed: source.signed,
         signed_by,
     })
+}
+
+/// Digests of what is in the manager's cache, whoever signed it; `None` where a repository was not read yet.
+pub(super) fn digests(folder: &ManagerFolder, used: &[&Repository]) -> Result<Option<Metadata>> {
+    let mut digests = Metadata::new();
+    for id in used.iter().map(|repository| repository.id()) {
+        let Some(path) = find(folder, &id)? else { return Ok(None) };
+        digests.insert(id, Sha256::of(file::read(&path)?).to_string());
+    }
+    Ok(Some(digests))
 }
 
 /// Where the managers keep it: zypper in `raw/ID/repodata`, dnf in `ID-DIGEST/repodata`.

@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
+use super::decision::{self, Answered, Decision, Metadata, Solver};
 use super::folder::ManagerFolder;
-use super::{Chosen, Repository, Rpm, failure, query};
+use super::{Chosen, Repository, Rpm, failure, query, repomd};
 use crate::error::{Error, Exit, Result};
 use crate::host::file;
 use crate::host::program::Ended;
 use crate::host::sandbox::Sandbox;
+use crate::package::{Solution, solver};
 use crate::plan::{Address, Named, Recommends, Signed};
 use crate::report::Reporter;
 
@@ -24,30 +26,16 @@ const NOT_FOUND: i32 = 104;
 /// What identifies a package: name, version with epoch and release, architecture.
 type Identity = (String, String, String);
 
-/// Solves and downloads.
+/// Solves and downloads, where an earlier build did not.
 pub(super) fn solve(
     rpm: &Rpm,
     folder: &ManagerFolder,
     used: &[&Repository],
     reporter: &Reporter,
-) -> Result<Vec<Chosen>> {
+) -> Result<(Decision, Solution)> {
     let zypper = Zypper { rpm, folder, used, reporter };
     zypper.configure()?;
-    zypper.refresh()?;
-    let wanted = zypper.download()?;
-    match zypper.archives(&wanted)? {
-        Found::All(chosen) => Ok(chosen),
-        // What an earlier build left in the cache may be of another repository than the one chosen now.
-        Found::Ambiguous(archives) => {
-            archives.iter().try_for_each(|path| file::remove(path))?;
-            let wanted = zypper.download()?;
-            match zypper.archives(&wanted)? {
-                Found::All(chosen) => Ok(chosen),
-                Found::Ambiguous(archives) => Err(Error::cannot(Exit::Bug, "tell which packages zypper chose")
-                    .because(format!("{} is there twice", archives[0].display()))),
-            }
-        }
-    }
+    decision::decide(&zypper, folder, used, reporter)
 }
 
 struct Zypper<'a> {
@@ -60,6 +48,40 @@ struct Zypper<'a> {
 enum Found {
     All(Vec<Chosen>),
     Ambiguous(Vec<PathBuf>),
+}
+
+impl Solver for Zypper<'_> {
+    fn question(&self) -> Result<Option<String>> {
+        let libraries = ["libzypp.so", "libsolv.so", "libsolvext.so", "librpm.so"];
+        let manager = solver::HostSolver { program: "/usr/bin/zypper", libraries: &libraries, modules: &[] };
+        let Some(mut lines) = decision::common(self.rpm, &manager, self.folder, self.used)? else { return Ok(None) };
+        lines.push(decision::settings(&self.folder.scratch.join("zypp.conf"), self.folder)?);
+        lines.push(self.locks());
+        lines.push(format!("{:?}", self.rpm.request.rpm.release_version));
+        lines.extend(self.install_words());
+        Ok(Some(lines.join("\n")))
+    }
+
+    fn ask(&self, known: Option<&Metadata>) -> Result<Answered> {
+        self.refresh()?;
+        if known.is_some() && repomd::digests(self.folder, self.used)?.as_ref() == known {
+            return Ok(Answered::Unchanged);
+        }
+        let decided = |chosen| Answered::Decided(Decision { chosen, ..Decision::default() });
+        let wanted = self.download()?;
+        let archives = match self.archives(&wanted)? {
+            Found::All(chosen) => return Ok(decided(chosen)),
+            Found::Ambiguous(archives) => archives,
+        };
+        // What an earlier build left in the cache may be of another repository than the one chosen now.
+        archives.iter().try_for_each(|path| file::remove(path))?;
+        let wanted = self.download()?;
+        match self.archives(&wanted)? {
+            Found::All(chosen) => Ok(decided(chosen)),
+            Found::Ambiguous(archives) => Err(Error::cannot(Exit::Bug, "tell which packages zypper chose")
+                .because(format!("{} is there twice", archives[0].display()))),
+        }
+    }
 }
 
 impl Zypper<'_> {
@@ -96,7 +118,7 @@ impl Zypper<'_> {
         if !passwords.is_empty() {
             file::write_private(&self.folder.root.join("credentials.cat"), passwords.as_bytes())?;
         }
-        let locks: String = self.rpm.request.ignore.iter().map(lock).collect();
+        let locks = self.locks();
         if !locks.is_empty() {
             file::write(&self.folder.root.join("locks"), locks.as_bytes())?;
         }
@@ -164,8 +186,13 @@ impl Zypper<'_> {
         Err(failure::of_transfer("read the repositories", &ended, &said, self.used))
     }
 
-    /// What zypper decided; it is in its cache then.
-    fn download(&self) -> Result<BTreeSet<Identity>> {
+    /// What must not be installed, as libzypp reads it.
+    fn locks(&self) -> String {
+        self.rpm.request.ignore.iter().map(lock).collect()
+    }
+
+    /// What zypper is asked to do.
+    fn install_words(&self) -> Vec<String> {
         let request = &self.rpm.request;
         let recommends = match request.recommends {
             Recommends::No => "--no-recommends",
@@ -180,7 +207,13 @@ impl Zypper<'_> {
             capabilities.extend(groups.products.iter().map(|named| format!("product() = {}", named.name)));
         }
         words.extend(names.iter().copied().chain(capabilities.iter().map(String::as_str)));
-        let ended = self.run(&words)?;
+        words.into_iter().map(str::to_string).collect()
+    }
+
+    /// What zypper decided; it is in its cache then.
+    fn download(&self) -> Result<BTreeSet<Identity>> {
+        let words = self.install_words();
+        let ended = self.run(&words.iter().map(String::as_str).collect::<Vec<_>>())?;
         let text = String::from_utf8_lossy(&ended.output.stdout).into_owned();
         if ended.status.success() {
             return Ok(to_install(&text));
@@ -261,8 +294,7 @@ impl Zypper<'_> {
                 let header = query::header(&path)?;
                 let identity = header.identity();
                 if wanted.contains(&identity) {
-                    let chosen =
-                        Chosen { archive: path, repository: repository.source.alias.clone(), asked_for: false };
+                    let chosen = Chosen::new(path, repository.source.alias.clone(), false);
                     found.entry(identity).or_default().push(chosen);
                 }
             }

@@ -4,12 +4,18 @@
 //! for every command. Never anything of the host's own configuration: each folder that dnf would look into is named.
 
 use super::{Dnf, Generation};
+use crate::cache::Sha256;
 use crate::error::{Error, Exit, Result};
 use crate::host::file;
+use crate::package::rpm::decision::Metadata;
 use crate::package::rpm::{Repository, customize};
 use crate::plan::{Address, Signed};
 
 const PLUGIN: &str = include_str!("report.py");
+
+/// The environment variable that names a file with digests of the repositories' metadata; where they are still the same,
+/// dnf4 ends before it decides anything.
+pub(super) const KNOWN: &str = "INGOT_DNF_KNOWN";
 
 /// Writes everything that dnf reads.
 pub(super) fn write(dnf: &Dnf<'_>) -> Result<()> {
@@ -28,6 +34,27 @@ pub(super) fn write(dnf: &Dnf<'_>) -> Result<()> {
     }
     Ok(())
 }
+
+/// The digest of our plugin.
+pub(super) fn report() -> String {
+    Sha256::of(PLUGIN).to_string()
+}
+
+/// Tells the plugin what the metadata was.
+pub(super) fn write_known(dnf: &Dnf<'_>, known: &Metadata) -> Result<()> {
+    let json = serde_json::to_vec(known).map_err(|error| Error::cannot(Exit::Bug, "ask dnf").because(error))?;
+    file::write(&dnf.known(), &json)
+}
+
+/// Whether the plugin found it to be the same; it asks no more once it has compared.
+pub(super) fn is_unchanged(dnf: &Dnf<'_>) -> Result<bool> {
+    let asked = file::is_file(&dnf.known());
+    file::remove(&dnf.known())?;
+    Ok(asked && file::is_file(&dnf.report()) && file::read(&dnf.report())? == b"unchanged")
+}
+
+/// The environment variable that tells the plugin where dnf's cache is.
+pub(super) const CACHE: &str = "INGOT_DNF_CACHE";
 
 /// What every command begins with.
 pub(super) fn options(dnf: &Dnf<'_>) -> Vec<String> {

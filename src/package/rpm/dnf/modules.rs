@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Dnf, Generation, failure};
-use crate::error::{Error, Exit, Result};
+use super::{Command, Dnf, Generation};
+use crate::error::Result;
 use crate::host::file;
 use crate::host::rooted::{RootPath, Rooted};
 use crate::package::rpm::Rpm;
@@ -21,7 +21,7 @@ const FILE_OF_FIVE: &str = "/usr/lib/sysimage/libdnf5/modules.toml";
 
 /// What dnf noted about a module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct State {
+pub(in crate::package::rpm) struct State {
     name: String,
     /// Empty where it is disabled.
     stream: String,
@@ -29,8 +29,9 @@ struct State {
 }
 
 impl Dnf<'_> {
-    /// Enables and disables; nothing where the description has no modules.
-    pub(super) fn set_modules(&self) -> Result<()> {
+    /// Enable and disable; nothing where the description has no modules.
+    pub(super) fn module_commands(&self) -> Vec<Command<'_>> {
+        let mut commands = Vec::new();
         for (verb, enabled) in [("enable", true), ("disable", false)] {
             let chosen = self.rpm.request.modules.iter().filter(|module| module.enabled == enabled);
             let arguments: Vec<(String, &Named)> = chosen.map(|module| (module.spelled(), &module.named)).collect();
@@ -39,25 +40,20 @@ impl Dnf<'_> {
             }
             let mut words = vec!["module".to_string(), verb.to_string(), "--".to_string()];
             words.extend(arguments.iter().map(|(argument, _)| argument.clone()));
-            let ended = self.run(&words)?;
-            if !ended.status.success() {
-                return Err(failure::of(self, &format!("{verb} the modules"), &ended, &arguments));
-            }
+            commands.push(Command { what: format!("{verb} the modules"), words, arguments });
         }
-        Ok(())
+        commands
     }
 
-    /// Notes dnf's state for [`write`], with the streams that are enabled beside it.
-    pub(super) fn note_modules(&self, beside: &BTreeMap<String, String>) -> Result<()> {
+    /// dnf's state for [`write`], with the streams that are enabled beside it.
+    pub(super) fn module_states(&self, beside: &BTreeMap<String, String>) -> Result<Vec<State>> {
         let mut states = self.states()?;
         for (name, stream) in beside {
             states.retain(|state| state.name != *name);
             states.push(State { name: name.clone(), stream: stream.clone(), enabled: true });
         }
         states.sort_by(|one, other| one.name.cmp(&other.name));
-        let json =
-            serde_json::to_vec(&states).map_err(|error| Error::cannot(Exit::Bug, "note the modules").because(error))?;
-        file::write(&noted(self.rpm), &json)
+        Ok(states)
     }
 
     fn states(&self) -> Result<Vec<State>> {
@@ -86,23 +82,17 @@ impl Dnf<'_> {
 
 /// Tells the image's own dnf, so that an update stays within the stream. Nothing where no module was chosen.
 pub(in crate::package::rpm) fn write(rpm: &Rpm, tree: &Rooted) -> Result<()> {
-    let states: Vec<State> = serde_json::from_slice(&file::read(&noted(rpm))?)
-        .map_err(|error| Error::cannot(Exit::Bug, "read which modules were noted").because(error))?;
-    if states.is_empty() {
+    if rpm.modules.is_empty() {
         return Ok(());
     }
     if rpm.manager == Manager::Dnf5 {
-        return tree.write(&FILE_OF_FIVE.into(), of_five(&states), 0o644);
+        return tree.write(&FILE_OF_FIVE.into(), of_five(&rpm.modules), 0o644);
     }
-    for state in &states {
+    for state in &rpm.modules {
         let path = RootPath::from(FILES_OF_FOUR).join(format!("{}.module", state.name));
         tree.write(&path, of_four(state), 0o644)?;
     }
     Ok(())
-}
-
-fn noted(rpm: &Rpm) -> std::path::PathBuf {
-    rpm.scratch.join("rpm").join("modules.json")
 }
 
 /// Sections of an INI file (dnf4) or a TOML file (dnf5): `[NAME]`, `[modules.NAME]`.

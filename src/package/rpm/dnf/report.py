@@ -1,15 +1,46 @@
-"""Tells ingot what dnf is going to install: one JSON object, in the words in which dnf5 stores a transaction."""
+"""Tells ingot what dnf is going to install: one JSON object, in the words in which dnf5 stores a transaction.
 
+Where ingot knows what would be decided from metadata with certain digests, and the repositories still have it: the one
+word `unchanged`, and dnf ends.
+"""
+
+import hashlib
 import json
 import os
+import sys
 
 import dnf
 import dnf.transaction
 import libdnf
 
 
+def digest(repo):
+    """Of the table of contents, once the mirror was asked."""
+    repo.load()
+    with open(os.path.join(repo._repo.getCachedir(), "repodata", "repomd.xml"), "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
 class Report(dnf.Plugin):
     name = "ingot_report"
+
+    def config(self):
+        known = os.environ["INGOT_DNF_KNOWN"]
+        if not os.path.exists(known):
+            return
+        # dnf puts the install root before it, and reads the option once more after this.
+        self.base.conf.cachedir = os.environ["INGOT_DNF_CACHE"]
+        try:
+            with open(known) as file:
+                wanted = json.load(file)
+            same = wanted == {repo.id: digest(repo) for repo in self.base.repos.iter_enabled()}
+        except (dnf.exceptions.Error, OSError):
+            # dnf will say it in its own words.
+            return
+        if same:
+            with open(os.environ["INGOT_DNF_REPORT"], "w") as file:
+                file.write("unchanged")
+            sys.exit(0)
 
     def resolved(self):
         rpms = []

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::modules::State;
 use super::{Dnf, Generation};
 use crate::error::{Error, Exit, Result};
 use crate::host::file;
@@ -51,11 +52,12 @@ pub(super) fn options(dnf: &Dnf<'_>) -> Vec<String> {
 /// Removes the answer to an earlier question; what was fetched for it stays.
 pub(super) fn forget(dnf: &Dnf<'_>) -> Result<()> {
     file::remove(&dnf.report())?;
+    file::remove(&dnf.known())?;
     file::remove(&dnf.stored().join(STORED))
 }
 
-/// Reads the answer, and notes what the image's own dnf must know of it.
-pub(super) fn read(dnf: &Dnf<'_>, ended: &Ended) -> Result<Vec<Chosen>> {
+/// Reads the answer, and what the image's own dnf must know of it.
+pub(super) fn read(dnf: &Dnf<'_>, ended: &Ended) -> Result<(Vec<Chosen>, Vec<State>)> {
     let (path, folder) = match dnf.generation {
         Generation::Four => (dnf.report(), PathBuf::new()),
         Generation::Five => (dnf.stored().join(STORED), dnf.stored()),
@@ -66,8 +68,9 @@ pub(super) fn read(dnf: &Dnf<'_>, ended: &Ended) -> Result<Vec<Chosen>> {
     let text = file::read_text(&path)?;
     let transaction: Transaction =
         serde_json::from_str(&text).map_err(|error| Error::cannot(Exit::Bug, "learn what dnf chose").because(error))?;
-    dnf.note_modules(&transaction.modules)?;
-    transaction.rpms.into_iter().map(|item| chosen(dnf, item, &folder)).collect()
+    let modules = dnf.module_states(&transaction.modules)?;
+    let chosen = transaction.rpms.into_iter().map(|item| chosen(dnf, item, &folder));
+    Ok((chosen.collect::<Result<_>>()?, modules))
 }
 
 fn chosen(dnf: &Dnf<'_>, item: Item, folder: &Path) -> Result<Chosen> {
@@ -86,5 +89,5 @@ fn chosen(dnf: &Dnf<'_>, item: Item, folder: &Path) -> Result<Chosen> {
     if !file::is_file(&archive) {
         return Err(wrong(format!("{} is not there", archive.display())));
     }
-    Ok(Chosen { archive, repository: repository.source.alias.clone(), asked_for: item.reason == "Group" })
+    Ok(Chosen::new(archive, repository.source.alias.clone(), item.reason == "Group"))
 }
