@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Exit, Result};
 
@@ -54,6 +54,32 @@ impl<P: Send + 'static, D: Send + 'static> InOrder<P, D> {
         }
         let lost = |_| Error::cannot(Exit::Bug, "work on a piece: its thread is gone");
         receiver.recv().map_err(lost)?.map(Some)
+    }
+}
+
+type Make<T> = dyn Fn() -> Result<T> + Send + Sync;
+
+/// What is costly to make (buffers, encoders), used again by whichever thread needs one next.
+pub struct Spare<T> {
+    idle: Mutex<Vec<T>>,
+    make: Box<Make<T>>,
+}
+
+impl<T> Spare<T> {
+    /// `make` makes one more.
+    pub fn new(make: impl Fn() -> Result<T> + Send + Sync + 'static) -> Spare<T> {
+        Spare { idle: Mutex::default(), make: Box::new(make) }
+    }
+
+    /// Lends one. It does not come back after an error or a panic.
+    pub fn lend<R>(&self, work: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+        let idle = self.idle.lock().ok().and_then(|mut idle| idle.pop());
+        let mut one = idle.map_or_else(|| (self.make)(), Ok)?;
+        let done = work(&mut one)?;
+        if let Ok(mut idle) = self.idle.lock() {
+            idle.push(one);
+        }
+        Ok(done)
     }
 }
 
@@ -154,6 +180,27 @@ mod tests {
             });
             assert_eq!(results, (0..200).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn what_is_spare_is_used_again_unless_its_user_failed() {
+        let made = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&made);
+        let spare = Spare::new(move || {
+            *count.lock().unwrap() += 1;
+            Ok(Vec::new())
+        });
+        for length in 1..4 {
+            let seen = spare.lend(|one: &mut Vec<u8>| {
+                one.push(0);
+                Ok(one.len())
+            });
+            assert_eq!(seen.unwrap(), length);
+        }
+        assert_eq!(*made.lock().unwrap(), 1);
+        spare.lend(|_| Err::<(), _>(Error::cannot(Exit::Bug, "work"))).unwrap_err();
+        assert_eq!(spare.lend(|one| Ok(one.len())).unwrap(), 0);
+        assert_eq!(*made.lock().unwrap(), 2);
     }
 
     #[test]

@@ -33,7 +33,8 @@ def shell(text):
     return lambda raw, target: ["sh", "-c", text.format(raw=raw, folder=raw.parent, name=raw.name, target=target)]
 
 
-# Row, file, options of `ingot convert`, the peer, its command.
+# Row, file, options of `ingot convert`, the peer, its command. What ingot writes is on the disk when it returns, and its
+# digest is known; the peers' file is synced too, and not hashed.
 OTHERS = [
     ("vhd", "x.vhd", ["force_size=on"], "qemu-img, vpc", image("vpc", "force_size=on")),
     ("vhd-fixed", "x.vhdfixed", ["force_size=on"], "qemu-img, vpc", image("vpc", "subformat=fixed", "force_size=on")),
@@ -48,11 +49,11 @@ OTHERS = [
 ]
 
 
-def into(target, words):
+def into(target, *commands):
     """Prepares a run that writes `target`: neither side waits for what the one before left to be written."""
     target.unlink(missing_ok=True)
     os.sync()
-    return lambda: run(*words)
+    return lambda: [run(*words) for words in commands]
 
 
 def rows():
@@ -65,4 +66,5 @@ def rows():
         words = [word for option in options for word in ("--option", option)]
         yield Row(name, f"raw to {name}", lambda raw, ours=ours, words=words:
                   into(ours, [INGOT, "convert", "--quiet", raw, ours, *words]),
-                  peer, lambda raw, other=other, theirs=theirs: into(other, theirs(raw, other)), make=raw_disk)
+                  f"{peer}, and sync",
+                  lambda raw, other=other, theirs=theirs: into(other, theirs(raw, other), ["sync", other]), make=raw_disk)

@@ -121,7 +121,7 @@ fn convert(
     let identity = identity(&disk, arguments, to)?;
     let artifact = format::write(choice, &disk, &identity, folder, "new", &mut Pieces::ignored(), &step)?;
     let new = folder.join(&artifact.name);
-    file::sync_filesystem(&new)?;
+    file::sync_file(&new)?;
     // Nobody else's file is replaced, not even one that came meanwhile.
     if !file::rename_new(&new, to)? {
         return Err(Error::cannot(Exit::CannotCreate, format!("make {}", to.display())).because("it exists"));

@@ -68,30 +68,30 @@ impl DiskFormat for Compressed {
                     }
                     Ok::<(), crate::error::Error>(())
                 };
-                blocks.for_each(|piece, mut bytes| {
-                    let start = piece.start * BLOCK;
-                    fill(&mut encoder, &mut at, start)?;
-                    bytes.truncate((size - start).min(bytes.len() as u64) as usize);
-                    encoder.write_all(&bytes).or_cannot(what)?;
-                    at += bytes.len() as u64;
-                    step.advance(piece.end - piece.start, bytes.len() as u64);
-                    Ok(())
-                })?;
+                let mut bytes = Vec::new();
+                let read = blocks.reader();
+                for piece in blocks.pieces() {
+                    let part = blocks.part(&piece);
+                    fill(&mut encoder, &mut at, part.start)?;
+                    read(piece.clone(), &mut bytes)?;
+                    let length = part.end - part.start;
+                    encoder.write_all(&bytes[..length as usize]).or_cannot(what)?;
+                    at = part.end;
+                    step.advance(piece.end - piece.start, length);
+                }
                 fill(&mut encoder, &mut at, size)?;
                 return encoder.finish().or_cannot(what)?.finish(self.name());
             }
         };
         let mut packer = Packer::new(stream, codec);
         let mut at = 0;
-        blocks.for_each(|piece, mut bytes| {
-            let start = piece.start * BLOCK;
-            packer.zeros(start - at)?;
-            bytes.truncate((size - start).min(bytes.len() as u64) as usize);
-            packer.write(&bytes)?;
-            at = start + bytes.len() as u64;
-            step.advance(piece.end - piece.start, bytes.len() as u64);
-            Ok(())
-        })?;
+        for piece in blocks.pieces() {
+            let part = blocks.part(&piece);
+            packer.zeros(part.start - at)?;
+            packer.copy(blocks.file(), part.clone())?;
+            at = part.end;
+            step.advance(piece.end - piece.start, part.end - part.start);
+        }
         packer.zeros(size - at)?;
         packer.finish()?.finish(self.name())
     }

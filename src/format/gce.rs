@@ -66,12 +66,13 @@ impl DiskFormat for Gce {
         }
         packer.write(&tar::sparse("disk.raw", size, &data, identity.epoch))?;
         let mut stored = 0;
-        blocks.for_each(|piece, mut bytes| {
-            bytes.truncate((size - piece.start * BLOCK).min(bytes.len() as u64) as usize);
-            stored += bytes.len() as u64;
-            step.advance(piece.end - piece.start, bytes.len() as u64);
-            packer.write(&bytes)
-        })?;
+        for piece in blocks.pieces() {
+            let part = blocks.part(&piece);
+            let length = part.end - part.start;
+            packer.copy(blocks.file(), part)?;
+            stored += length;
+            step.advance(piece.end - piece.start, length);
+        }
         // Two blocks end an archive.
         packer.zeros(tar::padding(stored) + 2 * tar::BLOCK)?;
         packer.finish()?.finish(self.name())

@@ -22,6 +22,7 @@ pub mod vhd;
 pub mod vhdx;
 pub mod vmdk;
 mod vmx;
+mod writeback;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! A file that is written from its beginning to its end.
 //!
 //! In: a disk's blocks that hold something, and what a format puts between them. Out: a sparse file and its SHA-256, which
-//! a thread of its own computes on the way. Never depends on where the source has its holes: what counts as data is what
+//! a thread of its own computes on the way, of the bytes that were written: the disk is read once. Never depends on where the source has its holes: what counts as data is what
 //! is not zero.
 
 use std::collections::BTreeMap;
@@ -12,13 +12,14 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::writeback::WriteBack;
 use crate::bytes::Bytes;
 use crate::disk::RawDisk;
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host;
 use crate::parallel::InOrder;
 use crate::release::Artifact;
-use crate::release::hash::Hasher;
+use crate::release::hash::{Buffers, CHUNK, Hasher};
 
 /// About so many bytes of the disk are read at once.
 const PIECE: u64 = 1 << 20;
@@ -31,13 +32,16 @@ pub struct Stream {
     name: String,
     at: u64,
     hasher: Hasher,
+    buffers: Buffers,
+    write_back: WriteBack,
 }
 
 impl Stream {
     /// Creates `folder/name`.
     pub fn create(folder: &Path, name: &str) -> Result<Stream> {
         let file = host::file::create(&folder.join(name))?;
-        Ok(Stream { file, name: name.into(), at: 0, hasher: Hasher::start() })
+        let (buffers, write_back) = (Buffers::default(), WriteBack::default());
+        Ok(Stream { file, name: name.into(), at: 0, hasher: Hasher::start(), buffers, write_back })
     }
 
     /// How much was written.
@@ -47,9 +51,15 @@ impl Stream {
 
     /// The next bytes; blocks of zeros in them become holes.
     pub fn write(&mut self, bytes: Vec<u8>) -> Result<()> {
+        self.put(Arc::new(bytes))
+    }
+
+    fn put(&mut self, bytes: Arc<Vec<u8>>) -> Result<()> {
+        // On its way to be hashed while it is written.
+        self.hasher.add(Arc::clone(&bytes));
         write_sparse(&self.file, &bytes, self.at).or_cannot(|| format!("write {}", self.name))?;
         self.at += bytes.len() as u64;
-        self.hasher.add(Arc::new(bytes));
+        self.write_back.reached(&self.file, self.at);
         Ok(())
     }
 
@@ -72,19 +82,38 @@ impl Stream {
     /// The whole of another file.
     pub fn copy(&mut self, other: &File) -> Result<()> {
         let size = other.metadata().or_cannot(|| "look at a file")?.len();
-        let mut at = 0;
-        while at < size {
-            let mut piece = vec![0; (size - at).min(PIECE) as usize];
-            other.read_exact_at(&mut piece, at).or_cannot(|| "read a file")?;
-            at += piece.len() as u64;
-            self.write(piece)?;
+        self.part(other, 0..size, "read a file")
+    }
+
+    fn part(&mut self, other: &File, part: Range<u64>, what: &str) -> Result<()> {
+        let mut at = part.start;
+        while at < part.end {
+            let length = (part.end - at).min(CHUNK as u64);
+            let chunk = self.buffers.fill(length as usize, |chunk| other.read_exact_at(chunk, at));
+            self.put(chunk.or_cannot(|| what)?)?;
+            at += length;
         }
         Ok(())
     }
 
+    /// Bytes of a disk, from where they lie on it.
+    pub fn disk(&mut self, blocks: &Blocks, part: Range<u64>) -> Result<()> {
+        self.part(&blocks.file, part, "read the disk")
+    }
+
+    /// Whole blocks of a disk; behind its end there are zeros.
+    pub fn blocks(&mut self, blocks: &Blocks, numbers: &Range<u64>) -> Result<()> {
+        let part = blocks.part(numbers);
+        let zeros = (numbers.end - numbers.start) * blocks.block - (part.end - part.start);
+        self.disk(blocks, part)?;
+        self.zeros(zeros);
+        Ok(())
+    }
+
     /// Ends the file.
-    pub fn finish(self, format: &str) -> Result<Artifact> {
+    pub fn finish(mut self, format: &str) -> Result<Artifact> {
         self.file.set_len(self.at).or_cannot(|| format!("write {}", self.name))?;
+        self.write_back.last(&self.file, self.at);
         Ok(Artifact {
             name: self.name,
             format: format.into(),
@@ -180,31 +209,34 @@ impl Blocks {
         self.data.iter().flat_map(split).collect()
     }
 
-    /// What reads a piece, on any thread: whole blocks.
-    pub fn reader(&self) -> impl Fn(Range<u64>) -> Result<Vec<u8>> + Send + Sync + 'static + use<> {
-        let (file, size, block) = (Arc::clone(&self.file), self.size, self.block);
-        move |piece| {
-            let start = piece.start * block;
-            let mut bytes = vec![0; ((piece.end - piece.start) * block) as usize];
-            let length = (size - start).min(bytes.len() as u64) as usize;
-            file.read_exact_at(&mut bytes[..length], start).or_cannot(|| "read the disk")?;
-            Ok(bytes)
-        }
+    /// The disk, open.
+    pub fn file(&self) -> &Arc<File> {
+        &self.file
     }
 
-    /// Reads ahead on all cores; `each` sees the pieces in their order.
-    pub fn for_each(&self, mut each: impl FnMut(Range<u64>, Vec<u8>) -> Result<()>) -> Result<()> {
-        let read = self.reader();
-        let mut work = InOrder::new(move |piece: Range<u64>| Ok((piece.clone(), read(piece)?)));
-        for piece in self.pieces() {
-            if let Some((piece, bytes)) = work.push(piece)? {
-                each(piece, bytes)?;
-            }
+    /// Whether nothing but zeros is in these bytes, as far as the disk goes.
+    pub fn is_zero(&self, part: Range<u64>) -> Result<bool> {
+        let mut bytes = vec![0; (part.end.min(self.size).saturating_sub(part.start)) as usize];
+        self.file.read_exact_at(&mut bytes, part.start).or_cannot(|| "read the disk")?;
+        Ok(is_zero(&bytes))
+    }
+
+    /// Where blocks lie on the disk, its last one cut off where it ends.
+    pub fn part(&self, numbers: &Range<u64>) -> Range<u64> {
+        numbers.start * self.block..(numbers.end * self.block).min(self.size)
+    }
+
+    /// What reads a piece, on any thread: whole blocks.
+    pub fn reader(&self) -> impl Fn(Range<u64>, &mut Vec<u8>) -> Result<()> + Send + Sync + 'static + use<> {
+        let (file, size, block) = (Arc::clone(&self.file), self.size, self.block);
+        move |piece, bytes| {
+            let start = piece.start * block;
+            bytes.resize(((piece.end - piece.start) * block) as usize, 0);
+            let length = (size - start).min(bytes.len() as u64) as usize;
+            file.read_exact_at(&mut bytes[..length], start).or_cannot(|| "read the disk")?;
+            bytes[length..].fill(0);
+            Ok(())
         }
-        while let Some((piece, bytes)) = work.take()? {
-            each(piece, bytes)?;
-        }
-        Ok(())
     }
 }
 

@@ -4,8 +4,7 @@
 //! and `box.img` (qcow2, for libvirt) or `box.ovf` and `box.vmdk` (for VirtualBox). Never the name of an owner.
 
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
@@ -16,7 +15,7 @@ use super::stream::Stream;
 use super::vmdk::{self, Subformat};
 use super::{DiskFormat, Writing, qcow2, switch, tar, unknown_value};
 use crate::bytes::Bytes;
-use crate::error::{Error, Exit, OrCannot, Result};
+use crate::error::{Error, Exit, Result};
 use crate::host;
 use crate::pieces::Pieces;
 use crate::release::Artifact;
@@ -29,8 +28,6 @@ const KNOWN: &[&str] = &[
     "firmware=bios|efi",
     "and those of the disk inside",
 ];
-/// The disk is read in pieces of this length when it goes into the archive.
-const PIECE: u64 = 1 << 20;
 
 /// `format="vagrant"`, one for each provider.
 pub enum Vagrant {
@@ -217,20 +214,9 @@ impl DiskFormat for Vagrant {
         };
         packer.write(&tar::file(member, image.size.0, identity.epoch))?;
         let scratch = folder.join(scratch);
-        copy(&scratch, &mut packer)?;
+        packer.copy(&Arc::new(host::file::open(&scratch)?), 0..image.size.0)?;
         host::file::remove(&scratch)?;
         packer.zeros(tar::padding(image.size.0) + 2 * tar::BLOCK)?;
         packer.finish()?.finish(self.name())
-    }
-}
-
-fn copy(from: &Path, packer: &mut Packer) -> Result<()> {
-    let mut source = host::file::open(from)?;
-    let mut piece = vec![0; PIECE as usize];
-    loop {
-        match source.read(&mut piece).or_cannot(|| format!("read {}", from.display()))? {
-            0 => return Ok(()),
-            length => packer.write(&piece[..length])?,
-        }
     }
 }

@@ -72,10 +72,10 @@ impl DiskFormat for Vdi {
         }
         stream.write(entries)?;
         stream.pad_to(data)?;
-        blocks.for_each(|_, bytes| {
-            step.advance(1, bytes.len() as u64);
-            stream.write(bytes)
-        })?;
+        for piece in blocks.pieces() {
+            stream.blocks(&blocks, &piece)?;
+            step.advance(piece.end - piece.start, BLOCK);
+        }
         stream.finish(self.name())
     }
 }

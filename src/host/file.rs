@@ -281,7 +281,7 @@ pub fn sync_files(folder: &Path) -> Result<()> {
         if !is_plain_file(&path) {
             return sync_filesystem(folder);
         }
-        open(&path)?.sync_all().or_cannot(|| format!("sync {}", path.display()))?;
+        sync_file(&path)?;
     }
     sync_folder(folder)
 }
@@ -292,6 +292,18 @@ pub fn begin_to_sync(path: &Path) {
     let Ok(file) = File::open(path) else { return };
     // SAFETY: the descriptor is open, and no memory is passed.
     unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
+/// The same for a part of an open file.
+pub fn begin_to_sync_range(file: &File, range: std::ops::Range<u64>) {
+    let (offset, length) = (range.start as i64, (range.end - range.start) as i64);
+    // SAFETY: the descriptor is open, and no memory is passed.
+    unsafe { libc::sync_file_range(file.as_raw_fd(), offset, length, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
+/// Writes a file to its disk (fsync(2)), and nothing of anybody else.
+pub fn sync_file(path: &Path) -> Result<()> {
+    open(path)?.sync_all().or_cannot(|| format!("sync {}", path.display()))
 }
 
 /// Makes renames in a folder permanent.

@@ -3,6 +3,7 @@
 //! In: pieces of a stream, or a sparse file. Out: the digest in hexadecimal, and with it a sparse copy. A thread hashes
 //! while the caller reads or writes; holes are not read.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -18,7 +19,8 @@ use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host;
 use crate::report::Step;
 
-const CHUNK: usize = 1 << 20;
+/// So much is read at once. Small enough to be in the processor's cache still when it is hashed and written.
+pub const CHUNK: usize = 256 << 10;
 /// Pieces that may wait for the thread.
 const WAITING: usize = 8;
 
@@ -79,6 +81,25 @@ impl Hasher {
     }
 }
 
+/// Buffers for [`Hasher::add`]. One is used again when nobody holds it any more: memory that is new to the process costs
+/// as much as reading into it.
+#[derive(Debug, Default)]
+pub struct Buffers(VecDeque<Arc<Vec<u8>>>);
+
+impl Buffers {
+    /// A buffer of that length, filled by `read`, which sees what was left in it.
+    pub fn fill(&mut self, length: usize, read: impl FnOnce(&mut [u8]) -> io::Result<()>) -> io::Result<Arc<Vec<u8>>> {
+        // The oldest is done with first.
+        let is_free = self.0.front().is_some_and(|oldest| Arc::strong_count(oldest) == 1);
+        let mut buffer = if is_free { self.0.pop_front() } else { None }.unwrap_or_default();
+        let bytes = Arc::make_mut(&mut buffer);
+        bytes.resize(length, 0);
+        read(bytes)?;
+        self.0.push_back(Arc::clone(&buffer));
+        Ok(buffer)
+    }
+}
+
 /// The digest and length of a file; `copy`, a new file, becomes the same as it, holes included.
 pub fn file(file: &File, copy: Option<&File>, step: &Step) -> Result<(String, Bytes)> {
     let size = file.metadata().or_cannot(|| "look at a file")?.len();
@@ -86,21 +107,21 @@ pub fn file(file: &File, copy: Option<&File>, step: &Step) -> Result<(String, By
     if let Some(copy) = copy {
         copy.set_len(size).or_cannot(|| "make room for a copy")?;
     }
-    let hasher = Hasher::start();
+    let (hasher, mut buffers) = (Hasher::start(), Buffers::default());
     let read = || -> io::Result<()> {
         let mut at = 0;
         for range in ranges {
             hasher.add_zeros(range.start - at);
             at = range.start;
             while at < range.end {
-                let mut chunk = vec![0; (range.end - at).min(CHUNK as u64) as usize];
-                file.read_exact_at(&mut chunk, at)?;
+                let length = (range.end - at).min(CHUNK as u64) as usize;
+                let chunk = buffers.fill(length, |chunk| file.read_exact_at(chunk, at))?;
                 if let Some(copy) = copy {
                     copy.write_all_at(&chunk, at)?;
                 }
                 at += chunk.len() as u64;
                 step.advance(0, chunk.len() as u64);
-                hasher.add(Arc::new(chunk));
+                hasher.add(chunk);
             }
         }
         hasher.add_zeros(size - at);
@@ -108,4 +129,31 @@ pub fn file(file: &File, copy: Option<&File>, step: &Step) -> Result<(String, By
     };
     read().or_cannot(|| if copy.is_some() { "copy a file" } else { "read a file" })?;
     Ok((hasher.finish()?, Bytes(size)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_used_again_only_when_nobody_holds_it() {
+        let mut buffers = Buffers::default();
+        let mut fill = |byte: u8, length: usize| {
+            let filled = buffers.fill(length, |bytes| {
+                bytes.fill(byte);
+                Ok(())
+            });
+            filled.unwrap()
+        };
+        let first = fill(1, 100);
+        let second = fill(2, 10);
+        assert_ne!(first.as_ptr(), second.as_ptr());
+        let place = first.as_ptr();
+        assert_eq!(*first, [1; 100]);
+        drop(first);
+        let third = fill(3, 50);
+        assert_eq!(third.as_ptr(), place);
+        assert_eq!(*third, [3; 50]);
+        assert_eq!(*second, [2; 10]);
+    }
 }

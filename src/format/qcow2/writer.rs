@@ -4,8 +4,8 @@
 //! L1, reference count blocks and their table; and the SHA-256 of all that.
 //!
 //! The digest cannot run along: it begins with the header, the header points to L1, and where L1 comes to lie is known
-//! when the last cluster is compressed. So the file is hashed when it is complete, from the page cache: under a second
-//! per GB of image with SHA instructions.
+//! when the last cluster is compressed. So the file is hashed when it is complete, from the page cache, half a second
+//! per GB of image with SHA instructions, while the kernel writes the rest of it to its disk.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,8 +18,9 @@ use super::{Options, Packing};
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::format::Writing;
 use crate::format::stream::is_zero;
+use crate::format::writeback::WriteBack;
 use crate::host;
-use crate::parallel::InOrder;
+use crate::parallel::{InOrder, Spare};
 use crate::pieces::{Mark, Pieces, Search};
 use crate::release::{Artifact, hash};
 use crate::report::Step;
@@ -45,7 +46,8 @@ pub fn write(writing: &Writing<'_>, options: Options, known: &mut Pieces) -> Res
     // Entries of an index for smaller clusters would be larger than the clusters.
     let worth = options.packing != Packing::Plain && options.cluster_bits >= SMALLEST_KNOWN;
     let search = if worth { known.search() } else { Pieces::ignored().search() };
-    let mut work = InOrder::new(move |piece| pack(&source, piece, size, options, &search));
+    let spare = Spare::new(move || Tools::new(options));
+    let mut work = InOrder::new(move |piece| spare.lend(|tools| pack(&source, piece, size, options, tools, &search)));
     step.total(pieces.iter().map(|piece| piece.end - piece.start).sum());
     for piece in pieces {
         if let Some(packed) = work.push(piece)? {
@@ -55,7 +57,7 @@ pub fn write(writing: &Writing<'_>, options: Options, known: &mut Pieces) -> Res
     while let Some(packed) = work.take()? {
         image.add(&packed, known, step)?;
     }
-    let file = image.finish()?;
+    let (file, _write_back) = image.finish()?;
     let (sha256, size) = hash::file(&file, None, step)?;
     Ok(Artifact { name: name.into(), format: "qcow2".into(), sha256, size, options: BTreeMap::new() })
 }
@@ -124,17 +126,38 @@ impl Packer {
     }
 }
 
-fn pack(source: &File, piece: Range<u64>, size: u64, options: Options, search: &Search) -> Result<Packed> {
+/// What a thread compresses with.
+struct Tools {
+    packer: Packer,
+    input: Vec<u8>,
+    room: Vec<u8>,
+}
+
+impl Tools {
+    fn new(options: Options) -> Result<Tools> {
+        let room = vec![0; (1 << options.cluster_bits) - 1];
+        Ok(Tools { packer: Packer::new(options.packing)?, input: Vec::new(), room })
+    }
+}
+
+fn pack(
+    source: &File,
+    piece: Range<u64>,
+    size: u64,
+    options: Options,
+    tools: &mut Tools,
+    search: &Search,
+) -> Result<Packed> {
+    let Tools { packer, input, room } = tools;
     let cluster_size = 1_usize << options.cluster_bits;
     let start = piece.start << options.cluster_bits;
-    let mut input = vec![0; ((piece.end - piece.start) as usize) << options.cluster_bits];
+    input.resize(((piece.end - piece.start) as usize) << options.cluster_bits, 0);
     // Behind the disk's end the last cluster is filled with zeros.
     let length = (size - start).min(input.len() as u64) as usize;
     source.read_exact_at(&mut input[..length], start).or_cannot(|| "read the disk")?;
-    let mut packer = Packer::new(options.packing)?;
+    input[length..].fill(0);
     let mut packed =
         Packed { clusters: Vec::new(), data: Vec::with_capacity(input.len()), seen: piece.end - piece.start };
-    let mut room = vec![0; cluster_size - 1];
     for (number, cluster) in piece.zip(input.chunks_exact(cluster_size)) {
         if is_zero(cluster) {
             continue;
@@ -142,7 +165,7 @@ fn pack(source: &File, piece: Range<u64>, size: u64, options: Options, search: &
         let found = search.find(cluster);
         let compressed = match found.piece() {
             Some(known) => known,
-            None => packer.pack(cluster, &mut room).map_or(&[][..], |length| &room[..length]),
+            None => packer.pack(cluster, room).map_or(&[][..], |length| &room[..length]),
         };
         let mark = found.mark(compressed);
         let (bytes, packing) =
@@ -168,6 +191,7 @@ struct Image {
     /// The L2 table under construction and its number.
     l2: Vec<u64>,
     l2_number: usize,
+    write_back: WriteBack,
 }
 
 impl Image {
@@ -189,6 +213,7 @@ impl Image {
             l1: vec![0; l1_entries as usize],
             l2: vec![0; (cluster / 8) as usize],
             l2_number: 0,
+            write_back: WriteBack::default(),
         };
         // The header's cluster, written last.
         image.allocate(1);
@@ -233,29 +258,34 @@ impl Image {
     }
 
     fn add(&mut self, packed: &Packed, known: &mut Pieces, step: &Step) -> Result<()> {
-        let mut data = packed.data.as_slice();
+        // Clusters that follow each other in the file are written at once: where they are in `packed.data`, and where
+        // they go to.
+        let (mut run, mut run_offset) = (0..0, 0);
         for cluster in &packed.clusters {
             let l2_number = (cluster.number / self.l2.len() as u64) as usize;
             if l2_number != self.l2_number {
                 self.finish_l2()?;
                 self.l2_number = l2_number;
             }
-            let (bytes, rest) = data.split_at(cluster.length);
-            data = rest;
-            let entry = if cluster.packing == Packing::Plain {
+            let (offset, entry) = if cluster.packing == Packing::Plain {
                 let offset = self.allocate(1);
-                self.write_at(bytes, offset)?;
-                known.note(cluster.mark, offset);
-                offset | COPIED
+                (offset, offset | COPIED)
             } else {
-                let offset = self.place(bytes.len() as u64);
-                self.write_at(bytes, offset)?;
-                known.note(cluster.mark, offset);
-                table::compressed_entry(self.options.cluster_bits, offset, bytes.len() as u64)
+                let length = cluster.length as u64;
+                let offset = self.place(length);
+                (offset, table::compressed_entry(self.options.cluster_bits, offset, length))
             };
+            known.note(cluster.mark, offset);
+            if offset != run_offset + run.len() as u64 {
+                self.write_at(&packed.data[run.clone()], run_offset)?;
+                (run, run_offset) = (run.end..run.end, offset);
+            }
+            run.end += cluster.length;
             let slot = (cluster.number % self.l2.len() as u64) as usize;
             self.l2[slot] = entry;
         }
+        self.write_at(&packed.data[run], run_offset)?;
+        self.write_back.reached(&self.file, self.end);
         step.advance(packed.seen, packed.seen << self.options.cluster_bits);
         Ok(())
     }
@@ -271,7 +301,8 @@ impl Image {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<File> {
+    /// The file; the kernel writes it back until the other is dropped.
+    fn finish(mut self) -> Result<(File, WriteBack)> {
         self.finish_l2()?;
         let (bits, cluster) = (self.options.cluster_bits, self.cluster());
         let l1_offset = self.allocate((self.l1.len() as u64 * 8).div_ceil(cluster));
@@ -298,6 +329,7 @@ impl Image {
         };
         self.write_at(&header.encode(), 0)?;
         self.file.set_len(self.end).or_cannot(|| "write the image")?;
-        Ok(self.file)
+        self.write_back.last(&self.file, self.end);
+        Ok((self.file, self.write_back))
     }
 }

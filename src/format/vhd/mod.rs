@@ -7,6 +7,7 @@ mod footer;
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::Range;
 
 use self::footer::{Footer, Geometry, Kind, SizeBy};
 use super::mapped::{self, Flat, Layout, Whole, damaged, leans};
@@ -159,37 +160,30 @@ fn fixed(writing: &Writing<'_>, name: &str, footer: &Footer, tag: Option<[u8; 16
     if tag.is_some() && footer.size < TAG + 512 {
         return Err(Error::cannot(Exit::Description, "tag the disk").because("it ends before the place of the tag"));
     }
-    let mut tag = tag;
-    let put = |stream: &mut Stream, tag: [u8; 16]| {
-        stream.pad_to(TAG)?;
-        stream.write([tag.as_slice(), &[0; 512 - 16]].concat())
-    };
-    blocks.for_each(|piece, mut bytes| {
-        let start = piece.start * TAG;
-        if let Some(found) = tag.filter(|_| start + bytes.len() as u64 > TAG) {
-            tag = None;
-            match (TAG.checked_sub(start)).map(|at| at as usize) {
-                Some(at) => {
-                    let place = &mut bytes[at..at + 512];
-                    if place.iter().any(|byte| *byte != 0) {
-                        return Err(Error::cannot(Exit::Description, "tag the disk")
-                            .because("something lies at 64 KiB already, where the tag would go")
-                            .hint("a GPT leaves room there: firmware=\"efi\" or \"uefi\""));
-                    }
-                    place[..16].copy_from_slice(&found);
-                }
-                None => put(&mut stream, found)?,
+    let tagged = tag.map_or(0..0, |_| TAG..TAG + 512);
+    let parts: Vec<Range<u64>> = blocks.pieces().iter().map(|piece| blocks.part(piece)).collect();
+    let copy = |stream: &mut Stream, wanted: Range<u64>| {
+        for part in &parts {
+            let part = part.start.max(wanted.start)..part.end.min(wanted.end);
+            if !part.is_empty() {
+                stream.pad_to(part.start)?;
+                stream.disk(&blocks, part.clone())?;
+                step.advance((part.end - part.start).div_ceil(TAG), part.end - part.start);
             }
         }
-        // The last block may reach beyond the disk.
-        bytes.truncate((disk.size().0 - start).min(bytes.len() as u64) as usize);
-        stream.pad_to(start)?;
-        step.advance(piece.end - piece.start, bytes.len() as u64);
-        stream.write(bytes)
-    })?;
+        Ok::<_, Error>(())
+    };
+    copy(&mut stream, 0..tagged.start)?;
     if let Some(tag) = tag {
-        put(&mut stream, tag)?;
+        if !blocks.is_zero(tagged.clone())? {
+            return Err(Error::cannot(Exit::Description, "tag the disk")
+                .because("something lies at 64 KiB already, where the tag would go")
+                .hint("a GPT leaves room there: firmware=\"efi\" or \"uefi\""));
+        }
+        stream.pad_to(TAG)?;
+        stream.write([tag.as_slice(), &[0; 512 - 16]].concat())?;
     }
+    copy(&mut stream, tagged.end..disk.size().0)?;
     stream.pad_to(footer.size)?;
     stream.write(footer.encode())?;
     stream.finish(name)
@@ -212,11 +206,11 @@ fn dynamic(writing: &Writing<'_>, name: &str, footer: &Footer) -> Result<Artifac
         next += (512 + BLOCK) / 512;
     }
     stream.write(entries)?;
-    blocks.for_each(|_, bytes| {
-        step.advance(1, bytes.len() as u64);
+    for block in blocks.data.iter().cloned().flatten() {
         stream.write(vec![0xff; 512])?;
-        stream.write(bytes)
-    })?;
+        stream.blocks(&blocks, &(block..block + 1))?;
+        step.advance(1, BLOCK);
+    }
     stream.write(footer.encode())?;
     stream.finish(name)
 }

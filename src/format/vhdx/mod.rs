@@ -97,10 +97,10 @@ impl DiskFormat for Vhdx {
             entry(block, BatEntry::At(BAT + table + place * metadata.block as u64));
         }
         stream.write(bat)?;
-        blocks.for_each(|piece, bytes| {
-            step.advance(piece.end - piece.start, bytes.len() as u64);
-            stream.write(bytes)
-        })?;
+        for piece in blocks.pieces() {
+            stream.blocks(&blocks, &piece)?;
+            step.advance(piece.end - piece.start, (piece.end - piece.start) * block);
+        }
         stream.finish(self.name())
     }
 }

@@ -11,8 +11,8 @@ use crate::bytes::Bytes;
 use crate::error::{Error, Exit, Result};
 use crate::format::Writing;
 use crate::format::stream::{Blocks, Stream, is_zero};
-use crate::parallel::InOrder;
-use crate::pieces::{Mark, Pieces};
+use crate::parallel::{InOrder, Spare};
+use crate::pieces::{Mark, Pieces, Search};
 use crate::release::Artifact;
 
 /// Sectors of a grain.
@@ -121,10 +121,10 @@ fn sparse(writing: &Writing<'_>, mut stream: Stream, text: Vec<u8>, blocks: &Blo
         stream.pad_to(first + tables * TABLE * SECTOR)?;
     }
     stream.pad_to(overhead * SECTOR)?;
-    blocks.for_each(|piece, bytes| {
-        writing.step.advance(piece.end - piece.start, bytes.len() as u64);
-        stream.write(bytes)
-    })?;
+    for piece in blocks.pieces() {
+        stream.blocks(blocks, &piece)?;
+        writing.step.advance(piece.end - piece.start, (piece.end - piece.start) * GRAIN_BYTES);
+    }
     stream.finish("vmdk")
 }
 
@@ -157,8 +157,13 @@ fn optimized(
     stream.write(header.encode())?;
     stream.write(text)?;
     stream.pad_to(GRAIN_BYTES)?;
-    let (read, search) = (blocks.reader(), known.search());
-    let mut work = InOrder::new(move |piece: Range<u64>| pack(piece.clone(), read(piece)?, &search));
+    let (read, search, spare) = (blocks.reader(), known.search(), Spare::new(Tools::new));
+    let mut work = InOrder::new(move |piece: Range<u64>| {
+        spare.lend(|tools| {
+            read(piece.clone(), &mut tools.grains)?;
+            pack(piece, tools, &search)
+        })
+    });
     let mut tables = Tables { entries: vec![0; (ENTRIES * 4) as usize], number: 0, directory: Vec::new(), size };
     let mut put = |packed: Packed| {
         let mut data = packed.data;
@@ -237,18 +242,35 @@ impl Tables {
 /// Length of a grain's marker: its first sector on the disk, the length of its data.
 const MARK: u64 = 12;
 
-fn pack(piece: Range<u64>, bytes: Vec<u8>, search: &crate::pieces::Search) -> Result<Packed> {
-    let bug = || Error::cannot(Exit::Bug, "compress a grain with deflate");
-    let level = libdeflater::CompressionLvl::new(LEVEL).map_err(|_| bug())?;
-    let mut encoder = libdeflater::Compressor::new(level);
-    let mut room = vec![0; encoder.zlib_compress_bound(GRAIN_BYTES as usize)];
-    let mut packed = Packed { grains: Vec::new(), data: Vec::with_capacity(bytes.len()), read: bytes.len() as u64 };
-    for (number, grain) in piece.zip(bytes.chunks_exact(GRAIN_BYTES as usize)) {
+/// What a thread compresses with.
+struct Tools {
+    encoder: libdeflater::Compressor,
+    grains: Vec<u8>,
+    room: Vec<u8>,
+}
+
+fn bug() -> Error {
+    Error::cannot(Exit::Bug, "compress a grain with deflate")
+}
+
+impl Tools {
+    fn new() -> Result<Tools> {
+        let level = libdeflater::CompressionLvl::new(LEVEL).map_err(|_| bug())?;
+        let mut encoder = libdeflater::Compressor::new(level);
+        let room = vec![0; encoder.zlib_compress_bound(GRAIN_BYTES as usize)];
+        Ok(Tools { encoder, grains: Vec::new(), room })
+    }
+}
+
+fn pack(piece: Range<u64>, tools: &mut Tools, search: &Search) -> Result<Packed> {
+    let Tools { encoder, grains, room } = tools;
+    let mut packed = Packed { grains: Vec::new(), data: Vec::with_capacity(grains.len()), read: grains.len() as u64 };
+    for (number, grain) in piece.zip(grains.chunks_exact(GRAIN_BYTES as usize)) {
         let found = search.find(grain);
         let compressed = match found.piece() {
             Some(known) => known,
             None => {
-                let length = encoder.zlib_compress(grain, &mut room).map_err(|_| bug())?;
+                let length = encoder.zlib_compress(grain, room).map_err(|_| bug())?;
                 &room[..length]
             }
         };
