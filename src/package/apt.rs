@@ -87,7 +87,7 @@ impl Apt {
             initrds: Initrds::of(plan),
             store: cache.clone(),
             beneath: Beneath::Nothing,
-            trusted: plan.root.trust.iter().flat_map(|trust| &trust.files).map(|file| file.path.clone()).collect(),
+            trusted: plan.trusted_files(),
         })
     }
 

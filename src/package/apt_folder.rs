@@ -10,6 +10,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::certificates;
 use super::failure;
 use super::keyring::Keyring;
 use super::repository::Source;
@@ -33,10 +34,6 @@ const HONOURED: &[&str] = &[
     "Acquire::https::CaInfo",
     "Acquire::https::CaPath",
 ];
-
-/// What apt trusts where nothing else is said, by distribution.
-const BUNDLES: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/ca-bundle.pem", "/etc/pki/tls/certs/ca-bundle.crt"];
 
 /// Where distributions keep the keys of their archives.
 const KEYRINGS: &str = "/usr/share/keyrings";
@@ -103,7 +100,7 @@ impl Transport {
         let mut configuration = file::read_text(&self.configuration)?;
         let setting = |line: &str| Some(line.strip_prefix("Acquire::https::CaInfo \"")?.split('"').next()?.to_string());
         let of_host = configuration.lines().filter_map(setting).next_back().map(PathBuf::from);
-        let usual = BUNDLES.iter().map(PathBuf::from).find(|path| file::is_file(path));
+        let usual = certificates::BUNDLES.iter().map(PathBuf::from).find(|path| file::is_file(path));
         let mut bundle = Vec::new();
         for path in of_host.or(usual).iter().chain(certificates) {
             bundle.extend(file::read(path)?);

@@ -3,6 +3,7 @@
 //! In: the `E:`, `W:` and `Err:` lines of an apt program that failed. Out: an [`Error`] with the right exit code, the
 //! place of the repository it is about, a hint. Never hides apt's own words.
 
+use super::certificates;
 use super::repository::Source;
 use crate::error::{Error, Exit};
 use crate::host::program::{Ended, failure};
@@ -99,7 +100,7 @@ fn integrity_hint(said: &[&str]) -> Option<&'static str> {
     } else if contains("Redirection from") {
         Some("the mirror sends this host to a file of its own, or out of https: it is not to be believed")
     } else if contains("ertificate") {
-        Some("if its certificate is your own, name who issued it with <certificates>, or --ca-cert of kiwi")
+        Some(certificates::HINT)
     } else if contains("Clearsigned") {
         Some("something between this host and the mirror answers in its place")
     } else {

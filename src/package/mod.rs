@@ -6,6 +6,7 @@
 pub mod alternatives;
 pub mod apt;
 pub mod apt_folder;
+pub mod certificates;
 pub mod database;
 pub mod deb822;
 pub mod deferred;

@@ -35,9 +35,20 @@ pub fn named(
     Ok(keyring)
 }
 
-/// The same where nobody else's keys would do: 65, with `hint`, where none is named.
-pub fn only_named(source: &Source, scratch: &Path, hint: &str, reporter: &Reporter) -> Result<Keyring> {
-    let transport = || Transport::prepare(std::slice::from_ref(source), scratch);
+/// The same where nobody else's keys would do: 65, with `hint`, where none is named. Servers may have `certificates` beside
+/// those that this host trusts.
+pub fn only_named(
+    source: &Source,
+    certificates: &[PathBuf],
+    scratch: &Path,
+    hint: &str,
+    reporter: &Reporter,
+) -> Result<Keyring> {
+    let transport = || {
+        let transport = Transport::prepare(std::slice::from_ref(source), scratch)?;
+        transport.trust(certificates)?;
+        Ok(transport)
+    };
     let keyring = named(source, &transport, scratch, reporter)?;
     match keyring.is_empty() {
         false => Ok(keyring),

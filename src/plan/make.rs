@@ -68,11 +68,6 @@ pub fn make(description: &Description, choices: &Choices) -> Result<Plan, Proble
     let mut root = rootfs::plan(description, &selection, kind, choices, &mut problems, &mut warnings);
     warnings.extend(rootfs::hooks_without_meaning(description));
     root.variables = variables::variables(description, &selection, kind);
-    if let (Some(trust), true) = (&root.trust, packages.manager != Manager::Apt) {
-        let text = "<certificates> count in the image only: the build's downloads trust what this host trusts";
-        let place = trust.files.first().map(|file| file.place.clone());
-        warnings.push(Warning { text: text.to_string(), place });
-    }
     let scrub = scrub(&selection, &output, choices);
     check_essential(&selection, update_stack, &mut problems);
     let epoch = match choices.source_date_epoch {

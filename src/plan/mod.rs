@@ -113,6 +113,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Files with certificates that the image and the build's downloads trust.
+    pub fn trusted_files(&self) -> Vec<PathBuf> {
+        self.root.trust.iter().flat_map(|trust| &trust.files).map(|file| file.path.clone()).collect()
+    }
+
     /// Files and folders of the host that go into the image or run in it, beside the description itself.
     pub fn inputs(&self) -> Vec<PathBuf> {
         let overlays = self.root.overlays.iter().map(|overlay| match overlay {
@@ -121,8 +126,8 @@ impl Plan {
         let archives = self.root.bootstrap_archives.iter().chain(&self.root.archives).map(|archive| &archive.path);
         let files = self.root.files.iter().map(|file| &file.path);
         let scripts = self.root.scripts.iter().map(|script| &script.path);
-        let trusted = self.root.trust.iter().flat_map(|trust| &trust.files).map(|file| &file.path);
-        let files = files.chain(trusted);
+        let trusted = self.trusted_files();
+        let files = files.chain(&trusted);
         let customize = self.repositories.iter().filter_map(|repository| repository.customize.as_ref());
         let beside = overlays.chain(archives).chain(files).chain(scripts).chain(customize).chain(&self.included);
         let keys = self.repositories.iter().flat_map(|repository| &repository.keys);

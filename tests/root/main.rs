@@ -7,6 +7,7 @@ mod support;
 mod artifacts;
 mod bases;
 mod bill;
+mod certificates;
 mod container_disk;
 mod derived;
 mod disk;

@@ -16,7 +16,7 @@ use crate::support::{need, scratch, together};
 use crate::tree::plan;
 
 /// An authority of its own, whose certificate a server on loopback has, too.
-fn authority(folder: &Path) -> (PathBuf, PathBuf) {
+pub(crate) fn authority(folder: &Path) -> (PathBuf, PathBuf) {
     let (certificate, key) = (folder.join("our ca.pem"), folder.join("key.pem"));
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650"])
@@ -130,13 +130,13 @@ fn what_cannot_be_trusted_is_65_with_its_place() {
 }
 
 /// Serves a folder by TLS on loopback; stops when dropped.
-struct Secure {
+pub(crate) struct Secure {
     child: Child,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Secure {
-    fn start(folder: &Path, certificate: &Path, key: &Path) -> Secure {
+    pub(crate) fn start(folder: &Path, certificate: &Path, key: &Path) -> Secure {
         let program = "import http.server as h, os, ssl, sys\n\
             os.chdir(sys.argv[1])\n\
             server = h.ThreadingHTTPServer(('127.0.0.1', 0), h.SimpleHTTPRequestHandler)\n\

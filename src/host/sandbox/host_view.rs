@@ -43,6 +43,9 @@ pub(super) fn enter(order: &Order, writable: &[OsString]) -> Result<()> {
     for folder in folders() {
         rustix::mount::mount_bind_recursive(folder, folder).or_cannot(|| format!("bind {}", folder.display()))?;
     }
+    for (other, folder) in &order.replaced {
+        rustix::mount::mount_bind(folder, other).or_cannot(|| format!("show another {}", other.display()))?;
+    }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     rustix::mount::mount("proc", "/proc", "proc", flags, None).or_cannot(|| "mount /proc")?;
     temporary(writable).or_cannot(|| "make a /tmp of the sandbox's own")?;

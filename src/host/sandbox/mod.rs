@@ -51,6 +51,7 @@ pub struct Sandbox {
     root: PathBuf,
     network: Network,
     binds: Vec<(PathBuf, RootPath)>,
+    replaced: Vec<(PathBuf, PathBuf)>,
     environment: BTreeMap<OsString, OsString>,
     view: View,
 }
@@ -70,6 +71,7 @@ struct Order {
     root: OsString,
     network: Network,
     binds: Vec<(OsString, Vec<u8>)>,
+    replaced: Vec<(OsString, OsString)>,
     environment: Vec<(OsString, OsString)>,
     arguments: Vec<OsString>,
     view: View,
@@ -116,13 +118,26 @@ impl Sandbox {
             ("DEBCONF_NONINTERACTIVE_SEEN", "true"),
         ];
         let environment = environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Sandbox { root: root.into(), network: Network::None, binds: Vec::new(), environment, view: View::Tree }
+        Sandbox {
+            root: root.into(),
+            network: Network::None,
+            binds: Vec::new(),
+            replaced: Vec::new(),
+            environment,
+            view: View::Tree,
+        }
     }
 
     /// The same for a program of the host, which sees the host as it is and may change nothing of it but the tree and
     /// what is in `folders`.
     pub fn of_host(mut self, folders: &[&Path]) -> Sandbox {
         self.view = View::Host(folders.iter().map(|folder| folder.as_os_str().to_os_string()).collect());
+        self
+    }
+
+    /// For a program of the host: shows `folder` in the place of another one of the host, which must be there.
+    pub fn in_place_of(mut self, other: &Path, folder: &Path) -> Sandbox {
+        self.replaced.push((other.into(), folder.into()));
         self
     }
 
@@ -173,6 +188,7 @@ impl Sandbox {
             root: self.root.clone().into(),
             network: self.network,
             binds: self.binds.iter().map(|(host, target)| (host.into(), target.as_bytes().to_vec())).collect(),
+            replaced: self.replaced.iter().map(|(other, folder)| (other.into(), folder.into())).collect(),
             environment: self.environment.clone().into_iter().collect(),
             arguments: arguments.iter().map(|argument| argument.as_ref().to_os_string()).collect(),
             view: self.view.clone(),

@@ -7,6 +7,7 @@ use super::Pacman;
 use super::request::base_name;
 use crate::error::{Error, Exit};
 use crate::host::program::{Ended, failure};
+use crate::package::certificates;
 use crate::package::failure::text_of;
 
 /// Messages that mean: something is not what its signer signed.
@@ -56,6 +57,8 @@ pub(super) fn explained(what: &str, line: &str, ended: &Ended, pacman: &Pacman, 
     let missing = |end: &str| said.iter().any(|line| line.contains(end) && is_missing(&line));
     let (exit, hint) = if any(NO_ROOM) {
         (Exit::Io, Some("free some space, or choose another --cache-dir".to_string()))
+    } else if certificates::are_refused(&text) {
+        (Exit::Integrity, Some(certificates::HINT.to_string()))
     } else if missing(".sig' from") {
         (Exit::Integrity, Some(unsigned(missing(".db.sig' from"))))
     } else if any(INTEGRITY) {

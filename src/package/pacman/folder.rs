@@ -17,6 +17,7 @@ use crate::host::lock::FileLock;
 use crate::host::program::{Ended, Program};
 use crate::host::rooted::Rooted;
 use crate::host::sandbox::{Network, Sandbox};
+use crate::package::certificates::Certificates;
 use crate::package::keyring::Keyring;
 use crate::package::repository::{Source, with_authority};
 use crate::package::signing_keys;
@@ -37,6 +38,8 @@ pub(super) struct PacmanFolder {
     keys: BTreeMap<String, Keyring>,
     /// Databases whose packages must be signed.
     signed_packages: Vec<String>,
+    /// What downloads trust.
+    certificates: Certificates,
     _lock: FileLock,
 }
 
@@ -48,7 +51,7 @@ impl PacmanFolder {
         let mut keys = BTreeMap::new();
         let mut text = pacman.arch.clone();
         for section in pacman.used() {
-            let keyring = trusted(section, &scratch, reporter)?;
+            let keyring = trusted(pacman, section, &scratch, reporter)?;
             text.push_str(&format!("\n{section:?} {}", keyring.digest()));
             file::write(&scratch.join("keys").join(format!("{}.gpg", section.name)), keyring.binary())?;
             keys.insert(section.name.clone(), keyring);
@@ -69,7 +72,8 @@ impl PacmanFolder {
         beneath::lay(&pacman.beneath, &state.join("db"))?;
         let signed = |section: &&Section| section.signed_packages == Signed::Required;
         let signed_packages = pacman.used().filter(signed).map(|section| section.name.clone()).collect();
-        Ok(PacmanFolder { state, scratch, keys, signed_packages, _lock: lock })
+        let certificates = Certificates::gather(&pacman.certificates, &scratch.join("trusted"), reporter)?;
+        Ok(PacmanFolder { state, scratch, keys, signed_packages, certificates, _lock: lock })
     }
 
     /// The list of what a repository has.
@@ -170,6 +174,7 @@ impl PacmanFolder {
 
     fn run(&self, arguments: &[&str], reporter: &Reporter) -> Result<(String, Ended)> {
         let sandbox = Sandbox::new(&self.state.join("root")).of_host(&[&self.state]).network(Network::Host);
+        let sandbox = self.certificates.shown_to(sandbox);
         let folders = [
             ("--root", self.state.join("root")),
             ("--dbpath", self.state.join("db")),
@@ -248,13 +253,13 @@ fn encoded(text: &str) -> String {
 }
 
 /// The keys that may sign a repository or its packages: those that the description names, and no others.
-pub(super) fn trusted(section: &Section, scratch: &Path, reporter: &Reporter) -> Result<Keyring> {
+pub(super) fn trusted(pacman: &Pacman, section: &Section, scratch: &Path, reporter: &Reporter) -> Result<Keyring> {
     let source = &section.source;
     if (source.signed, section.signed_packages) == (Signed::NotChecked, Signed::NotChecked) {
         return Ok(Keyring::default());
     }
     let hint = "add <signing key=\"...\"/>; where only packages are signed, repository_gpgcheck=\"false\", too";
-    signing_keys::only_named(source, scratch, hint, reporter)
+    signing_keys::only_named(source, &pacman.certificates, scratch, hint, reporter)
 }
 
 fn together<'a>(keyrings: impl Iterator<Item = &'a Keyring>) -> Result<Keyring> {

@@ -61,7 +61,7 @@ impl Pacman {
             let path = RootPath::from(REPOSITORIES).join(format!("{name}.repo"));
             write(tree, &path, text.as_bytes())?;
             includes.push_str(&format!("Include = {path}\n"));
-            let keyring = trusted(sections[0], &self.scratch, reporter)?;
+            let keyring = trusted(self, sections[0], &self.scratch, reporter)?;
             if !keyring.is_empty() {
                 let file = |end: &str| RootPath::from(KEYRINGS).join(format!("{name}{end}"));
                 write(tree, &file(".gpg"), keyring.binary())?;

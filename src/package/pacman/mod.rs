@@ -59,6 +59,8 @@ pub struct Pacman {
     store: PackageStore,
     /// Whether something runs between the two phases.
     divided: bool,
+    /// The certificates of the description, which downloads trust beside those of the host.
+    certificates: Vec<PathBuf>,
     /// What the tree begins as.
     beneath: Beneath,
     /// What is taken for installed, once the repositories are known.
@@ -109,6 +111,7 @@ impl Pacman {
             scratch: scratch.join("pacman"),
             store: store.clone(),
             divided: script || !plan.root.bootstrap_archives.is_empty(),
+            certificates: plan.trusted_files(),
             beneath: Beneath::Nothing,
             assumed: Vec::new(),
         })

@@ -9,6 +9,7 @@ use quick_xml::events::Event;
 use super::Repository;
 use crate::error::{Error, Exit};
 use crate::host::program::{Ended, status_text};
+use crate::package::certificates;
 pub(super) use crate::package::failure::text_of;
 
 /// Words that mean: the metadata or a package is not what its signer signed.
@@ -132,7 +133,9 @@ pub(super) fn of_transfer(what: &str, ended: &Ended, said: &[String], used: &[&R
     };
     let repository = used.iter().find(about).copied();
     let local = repository.is_some_and(|repository| repository.source.url.starts_with("file:"));
-    let (exit, hint) = if integrity {
+    let (exit, hint) = if certificates::are_refused(&said.join("\n")) {
+        (Exit::Integrity, Some(certificates::HINT))
+    } else if integrity {
         (
             Exit::Integrity,
             Some(

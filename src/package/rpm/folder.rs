@@ -13,6 +13,7 @@ use crate::host::file;
 use crate::host::lock::FileLock;
 use crate::host::rooted::RootPath;
 use crate::host::sandbox::{Network, Sandbox};
+use crate::package::certificates::Certificates;
 use crate::package::keyring::Keyring;
 use crate::package::rpmdb::Format;
 use crate::package::signing_keys;
@@ -30,6 +31,8 @@ pub(super) struct ManagerFolder {
     pub scratch: PathBuf,
     state: PathBuf,
     keyrings: Vec<Keyring>,
+    /// What downloads trust.
+    pub certificates: Certificates,
     _lock: FileLock,
 }
 
@@ -42,7 +45,7 @@ impl ManagerFolder {
         }
         let mut keyrings = Vec::new();
         for repository in used {
-            keyrings.push(keys(repository, &scratch, reporter)?);
+            keyrings.push(keys(rpm, repository, &scratch, reporter)?);
         }
         let mut text = format!("{:?} {} {:?}", rpm.manager, rpm.arch, rpm.request.rpm.release_version);
         for (repository, keyring) in std::iter::zip(used, &keyrings) {
@@ -58,7 +61,9 @@ impl ManagerFolder {
         let backend = lay_beneath(rpm, &root)?;
         let macros = format!("%_dbpath {}\n%_db_backend {backend}\n", super::DATABASE);
         file::write(&scratch.join("home/.rpmmacros"), macros.as_bytes())?;
-        let folder = ManagerFolder { cache: state.join("cache"), root, scratch, state, keyrings, _lock: lock };
+        let certificates = Certificates::gather(&rpm.certificates, &scratch.join("trusted"), reporter)?;
+        let cache = state.join("cache");
+        let folder = ManagerFolder { cache, root, scratch, state, keyrings, certificates, _lock: lock };
         folder.trust(used, reporter)?;
         Ok(folder)
     }
@@ -76,6 +81,7 @@ impl ManagerFolder {
     /// A program of the manager, with the network and nothing of the host to write to.
     pub fn sandbox(&self) -> Sandbox {
         let sandbox = Sandbox::new(&self.root).of_host(&self.writable()).network(Network::Host);
+        let sandbox = self.certificates.shown_to(sandbox);
         let temporary = self.scratch.join("tmp");
         sandbox
             .env("HOME", self.scratch.join("home"))
@@ -171,11 +177,11 @@ fn lay_beneath(rpm: &Rpm, root: &Path) -> Result<&'static str> {
 }
 
 /// The keys that may sign a repository or its packages: those that the description names, and no others.
-pub(super) fn keys(repository: &Repository, scratch: &Path, reporter: &Reporter) -> Result<Keyring> {
+pub(super) fn keys(rpm: &Rpm, repository: &Repository, scratch: &Path, reporter: &Reporter) -> Result<Keyring> {
     let source = &repository.source;
     if (source.signed, repository.signed_packages) == (Signed::NotChecked, Signed::NotChecked) {
         return Ok(Keyring::default());
     }
     let hint = "add <signing key=\"...\"/>, or say repository_gpgcheck=\"false\", which the manifest records";
-    signing_keys::only_named(source, scratch, hint, reporter)
+    signing_keys::only_named(source, &rpm.certificates, scratch, hint, reporter)
 }

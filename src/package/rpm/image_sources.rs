@@ -34,7 +34,7 @@ pub(super) fn write(rpm: &Rpm, tree: &Rooted, sandbox: &Sandbox, reporter: &Repo
         let checked =
             (repository.source.signed, repository.signed_packages) != (Signed::NotChecked, Signed::NotChecked);
         if checked {
-            let keyring = folder::keys(repository, &scratch, reporter)?;
+            let keyring = folder::keys(rpm, repository, &scratch, reporter)?;
             for (number, key) in keyring.apart().iter().enumerate() {
                 let end = if number == 0 { String::new() } else { format!("-{number}") };
                 let name = format!("RPM-GPG-KEY-{id}{end}");

@@ -32,9 +32,7 @@ use crate::host::file;
 use crate::host::program::Program;
 use crate::host::rooted::Rooted;
 use crate::host::sandbox::Sandbox;
-use crate::plan::{
-    Address, Manager, Named, PackageRequest, Plan, RepositoryUse, ScriptPhase, Signed, UpdateStack, Warning,
-};
+use crate::plan::{Address, Manager, Named, PackageRequest, Plan, RepositoryUse, ScriptPhase, Signed, UpdateStack};
 use crate::report::Reporter;
 use dnf::ModuleState;
 use folder::ManagerFolder;
@@ -81,8 +79,8 @@ pub struct Rpm {
     store: PackageStore,
     /// Whether something runs between the two phases.
     divided: bool,
-    /// Whether the description has certificates, which apt's downloads trust and those of the host's managers do not.
-    has_certificates: bool,
+    /// The certificates of the description, which downloads trust beside those of the host.
+    certificates: Vec<PathBuf>,
     /// What the tree begins as.
     beneath: Beneath,
     /// What the host's rpm says it is; known once packages are resolved.
@@ -125,7 +123,7 @@ impl Rpm {
             scratch: scratch.to_path_buf(),
             store: store.clone(),
             divided: script || !plan.root.bootstrap_archives.is_empty(),
-            has_certificates: plan.root.trust.is_some(),
+            certificates: plan.trusted_files(),
             beneath: Beneath::Nothing,
             version: String::new(),
             bootstrap: BTreeSet::new(),
@@ -198,11 +196,6 @@ impl PackageManager for Rpm {
             return Err(
                 Error::cannot(Exit::Description, "resolve the packages").because("no repository is used for the build")
             );
-        }
-        if self.has_certificates && used.iter().any(|repository| repository.source.url.starts_with("https:")) {
-            let text =
-                "repositories are read with the certificates that this host trusts, not with those of <certificates>";
-            reporter.warn(Warning { text: text.to_string(), place: None });
         }
         let folder = ManagerFolder::open(self, &used, reporter)?;
         let (decided, version) = std::thread::scope(|scope| {

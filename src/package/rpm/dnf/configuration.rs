@@ -119,6 +119,7 @@ fn main(dnf: &Dnf<'_>) -> String {
     if dnf.generation == Generation::Four {
         lines.push(("deltarpm", "0".into()));
     }
+    lines.extend(dnf.folder.certificates.bundle().map(|bundle| ("sslcacert", dnf.inside(&bundle))));
     let lines = lines.into_iter().filter(|(_, value)| !value.is_empty());
     lines.fold("[main]\n".to_string(), |text, (name, value)| format!("{text}{name}={value}\n"))
 }

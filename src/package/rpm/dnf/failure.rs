@@ -6,6 +6,7 @@
 use super::Dnf;
 use crate::error::{Error, Exit, Place};
 use crate::host::program::{Ended, failure};
+use crate::package::certificates;
 use crate::package::failure::text_of;
 use crate::package::rpm::Repository;
 use crate::plan::Named;
@@ -129,6 +130,9 @@ pub(super) fn passed_over(ended: &Ended) -> Vec<String> {
 }
 
 fn meaning(text: &str) -> (Exit, Option<&'static str>) {
+    if certificates::are_refused(text) {
+        return (Exit::Integrity, Some(certificates::HINT));
+    }
     let text = text.to_lowercase();
     let contains = |needles: &[&str]| needles.iter().any(|needle| text.contains(needle));
     if contains(&["no space left on device", "insufficient space"]) {
