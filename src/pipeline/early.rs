@@ -85,8 +85,6 @@ impl Drop for Early {
 
 fn copy(stage: &Stage, image: &Path, in_vain: &AtomicBool) -> Result<bool> {
     let copy = || stage.copy_until(&file::create(image)?, in_vain);
-    // One core resolves packages meanwhile.
-    let others = rayon::current_num_threads().saturating_sub(1).max(1);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(others).build();
-    pool.map_or_else(|_| copy(), |pool| pool.install(copy))
+    // Not the threads that resolving packages needs.
+    rayon::ThreadPoolBuilder::new().build().map_or_else(|_| copy(), |pool| pool.install(copy))
 }
