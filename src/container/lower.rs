@@ -21,6 +21,10 @@ use crate::package::installed;
 const KEPT: &[&str] = &["/etc/os-release", "/usr/lib/os-release"];
 /// None of them is longer, in bytes.
 const LONGEST: u64 = 64 << 20;
+/// Files of a layer together, with their holes, where less is free.
+const LONGEST_FILES: Bytes = Bytes::gib(64);
+/// Files that are kept, together, in bytes.
+const MOST_KEPT: u64 = 512 << 20;
 /// More paths than any system has.
 const MOST_PATHS: usize = 10_000_000;
 /// How many symlinks lead to a folder (`ELOOP`).
@@ -55,6 +59,7 @@ pub struct Lower {
     paths: BTreeMap<RootPath, Below>,
     content: BTreeMap<RootPath, Vec<u8>>,
     inodes: u64,
+    kept: u64,
     room: u64,
 }
 
@@ -92,7 +97,7 @@ impl Lower {
 
     fn lay(&mut self, layer: &mut (dyn Read + Send)) -> Result<()> {
         let mut own: BTreeSet<RootPath> = BTreeSet::new();
-        let mut stored: u64 = 0;
+        let (mut stored, mut apparent): (u64, u64) = (0, 0);
         let mut members = Members::new(layer);
         while let Some(member) = members.next_member().map_err(malformed)? {
             let path = self.real(&RootPath::new(&member.name))?;
@@ -108,6 +113,13 @@ impl Lower {
                     Bytes(stored),
                     Bytes(self.room)
                 )));
+            }
+            // Holes take no room, and yet are hashed.
+            apparent = apparent.saturating_add(member.size);
+            let longest = self.room.max(LONGEST_FILES.0);
+            if apparent > longest {
+                let why = format!("a layer has files of {} with their holes", Bytes(apparent));
+                return Err(malformed(why).hint(format!("at most {} of files are compared", Bytes(longest))));
             }
             let Some(hidden) = path.name().strip_prefix(b".wh.") else {
                 let mut above = path.clone();
@@ -145,7 +157,7 @@ impl Lower {
                 if old != path {
                     self.remove(&path);
                     if let Some(content) = self.content.get(&old).filter(|_| is_kept(&path)).cloned() {
-                        self.content.insert(path.clone(), content);
+                        self.keep(path.clone(), content)?;
                     }
                     self.paths.insert(path, below);
                 }
@@ -183,10 +195,20 @@ impl Lower {
             let (sha256, content) = read_file(member, data, is_kept(&path))?;
             (below.size, below.sha256) = (member.size, sha256);
             if let Some(content) = content {
-                self.content.insert(path.clone(), content);
+                self.keep(path.clone(), content)?;
             }
         }
         self.paths.insert(path, below);
+        Ok(())
+    }
+
+    /// Keeps the content of a file that is not kept yet.
+    fn keep(&mut self, path: RootPath, content: Vec<u8>) -> Result<()> {
+        self.kept += content.len() as u64;
+        if self.kept > MOST_KEPT {
+            return Err(malformed(format!("its package database has more than {}", Bytes(MOST_KEPT))));
+        }
+        self.content.insert(path, content);
         Ok(())
     }
 
@@ -263,7 +285,7 @@ impl Lower {
 
     fn take(&mut self, path: &RootPath) {
         self.paths.remove(path);
-        self.content.remove(path);
+        self.kept -= self.content.remove(path).map_or(0, |content| content.len() as u64);
     }
 
     /// Removes what is below a folder, apart from what the layer itself put there.

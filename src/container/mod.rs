@@ -6,6 +6,7 @@
 
 mod archive;
 pub mod base;
+mod bound;
 mod compress;
 mod config;
 mod difference;

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::bound::{self, Bounded};
 use super::unpack::Form;
 use crate::bytes::Bytes;
 use crate::error::{Error, Exit, OrCannot, Result};
@@ -114,11 +115,9 @@ impl Store {
         file.rewind().or_cannot(|| "read the archive")?;
         if Compression::of(&start[..read]) != Compression::None {
             // Members are read out of order.
-            let mut plain = host::file::anonymous(scratch)?;
-            let mut reader = untar::decompressed(file)?;
-            io::copy(&mut reader, &mut plain).or_cannot(|| "decompress the archive")?;
-            drop(reader);
-            file = plain;
+            let what = || format!("decompress the archive into {}", scratch.display());
+            file = bound::decompress(file, host::file::anonymous(scratch)?, host::file::free_space(scratch)?)
+                .map_err(|error| error.within(what()))?;
         }
         let length = file.metadata().or_cannot(|| "look at the archive")?.len();
         let file = Arc::new(file);
@@ -412,13 +411,16 @@ impl Blob {
 
 impl StoredLayer {
     /// Reads the uncompressed archive with `look` and checks the digests of both sides afterwards: 76 where one does
-    /// not match.
+    /// not match, 65 where more comes out of it than of any image.
     pub fn read<T>(&self, look: impl FnOnce(&mut (dyn Read + Send)) -> Result<T>) -> Result<T> {
         let mut packed = Hashed::new(self.blob.reader());
         let unpack = |packed: &mut Hashed<_>| -> Result<T> {
-            let mut plain = Hashed::new(untar::decompressed(packed)?);
-            let done = look(&mut plain)?;
-            plain.drain_at_most(LONGEST_END)?;
+            let mut plain = Hashed::new(Bounded::new(untar::decompressed(packed)?, self.blob.size));
+            let done = look(&mut plain).and_then(|done| plain.drain_at_most(LONGEST_END).map(|()| done));
+            if let Some(error) = plain.input.beyond() {
+                return Err(error.within("read a layer"));
+            }
+            let done = done?;
             matches(&self.diff_id, &plain.hash.finalize())?;
             Ok(done)
         };

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use super::folder::Folder;
 use crate::bytes::Bytes;
-use crate::error::{OrCannot, Result};
+use crate::error::{Error, Exit, OrCannot, Result};
 
 /// An absolute path inside an image: starts with `/`, no `.`, no `..`, no doubled or trailing slash. Any bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -302,7 +302,8 @@ impl Rooted {
         self.create_file(path, mode)?.write_all(content.as_ref()).or_cannot(|| format!("write {path} in the image"))
     }
 
-    /// Makes a folder and those above it; existing ones (or symlinks to folders inside) stay as they are.
+    /// Makes a folder and those above it; existing ones (or symlinks to folders inside) stay as they are. 65 where the
+    /// tree has something else there.
     pub fn create_folders(&self, path: &RootPath, mode: u32) -> Result<()> {
         let mut at = RootPath::root();
         for name in path.relative().split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
@@ -315,7 +316,18 @@ impl Rooted {
                 rustix::fs::mkdirat(&parent, OsStr::from_bytes(name), Mode::from_raw_mode(mode))?;
                 rustix::fs::chmodat(&parent, OsStr::from_bytes(name), Mode::from_raw_mode(mode), AtFlags::empty())
             };
-            make().or_cannot(|| format!("make the folder {at} in the image"))?;
+            let what = || format!("make the folder {at} in the image");
+            match make() {
+                Err(Errno::EXIST | Errno::NOTDIR | Errno::LOOP | Errno::NOENT) => {
+                    let leads =
+                        self.entry(&at).ok().flatten().is_some_and(|entry| matches!(entry.kind, Kind::Symlink(_)));
+                    let there = if leads { "a symlink that leads to no folder" } else { "something that is no folder" };
+                    return Err(Error::cannot(Exit::Description, what())
+                        .because(format!("there is {there}"))
+                        .hint("a package, an overlay or a script of the image made it"));
+                }
+                made => made.or_cannot(what)?,
+            }
         }
         Ok(())
     }

@@ -268,6 +268,9 @@ fn a_spoilt_base_is_refused_with_its_reason() {
     header.set_size(1 << 40);
     header.set_cksum();
     layout::write(&bomb, &[(gzip(header.as_bytes()), digest(&fine))], json!({}));
+    let endless = bench.path("endless");
+    layout::write(&endless, &[(layout::zeros(2 << 30), digest(&fine))], json!({}));
+    let hole = layout::hole(1 << 50);
     let missing = spoilt("missing", &fine, &digest(&fine));
     fs::remove_file(missing.join("blobs/sha256").join(&digest(&gzip(&fine))[7..])).unwrap();
     let changed = spoilt("changed", &fine, &digest(&fine));
@@ -287,6 +290,8 @@ fn a_spoilt_base_is_refused_with_its_reason() {
         (spoilt("dangling", &dangling, &digest(&dangling)), 65, "which is no file"),
         (spoilt("after", &after, &digest(&after)), 65, "follow the end"),
         (bomb, 74, "are free"),
+        (endless, 65, "made to fill disks"),
+        (spoilt("hole", &hole, &digest(&hole)), 65, "with their holes"),
     ] {
         let before = bench.look();
         bench.build(&on(&bench, &format!("oci:{}", text(&folder)))).run().expect(code).says(&["cannot", said]);

@@ -7,6 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::support::image::{Bench, Description, result, root_filesystem, unpack};
+use crate::support::layout;
 use crate::support::registry::{PASSWORD, Registry, TOKEN};
 use crate::support::{need, together};
 
@@ -186,9 +187,14 @@ fn containers_that_cannot_be_embedded_or_loaded_are_refused() {
         "<extension><i:container xmlns:i=\"urn:ingot:1\" name=\"tiny\" digest=\"sha256:{}\"/></extension>",
         "0".repeat(64)
     );
+    let endless = bench.path("endless");
+    layout::write(&endless, &[(layout::zeros(2 << 30), layout::digest(b""))], serde_json::json!({}));
+    let endless =
+        one("fetch_only=\"true\"").replace(&format!("file://{}", text(&tiny)), &format!("dir://{}", text(&endless)));
     let nowhere = one("").replace(text(&tiny), text(&bench.path("nowhere.tar")));
     for (sections, code, said) in [
         (one(""), 65, &["no /usr/bin/docker", "fetch_only"][..]),
+        (endless, 65, &["embed dir:///", "made to fill disks", "hint:"]),
         (nowhere, 66, &["nowhere.tar"]),
         (one("fetch_only=\"true\"") + &pin, 76, &["digest", "wanted:"]),
         (one("") + &one("tag=\"latest\" fetch_only=\"true\""), 65, &["two containers", "tiny_latest"]),
@@ -200,6 +206,16 @@ fn containers_that_cannot_be_embedded_or_loaded_are_refused() {
         let answer = bench.build_into(&tarball(&bench, &sections), "refused").run();
         answer.expect(code).says(said);
     }
+    // What the image has there is the description's fault, not that of a device.
+    let in_the_way = tarball(&bench, &one("fetch_only=\"true\""));
+    let link = in_the_way.folder().join("root/var/lib/ingot");
+    fs::create_dir_all(link.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink("/nowhere", &link).unwrap();
+    bench.build_into(&in_the_way, "refused").run().expect(65).says(&["/var/lib/ingot", "a symlink that leads to no"]);
+    fs::remove_file(&link).unwrap();
+    fs::write(&link, "").unwrap();
+    bench.build_into(&in_the_way, "refused").run().expect(65).says(&["something that is no folder", "where:"]);
+    fs::remove_file(&link).unwrap();
     bench.build_into(&tarball(&bench, &one("fetch_only=\"true\"")), "kept").run().expect(0);
     let listing = run("tar", &["--list", "--file", text(&result(&bench.path("kept"), ".tar.xz"))]);
     assert!(listing.contains("var/lib/ingot/containers/tiny_latest\n"), "{listing}");

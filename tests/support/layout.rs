@@ -27,6 +27,43 @@ pub fn digest(content: &[u8]) -> String {
     format!("sha256:{}", Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
+/// A layer whose one file is `length` zeros, in 4 bytes of Zstandard for each 128 KiB (RFC 8878, 3.1.1.2: RLE blocks).
+pub fn zeros(length: u64) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_path("zeros").unwrap();
+    header.set_mode(0o644);
+    header.set_size(length);
+    header.set_cksum();
+    // Magic number, nothing optional, a window of 128 KiB.
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 7 << 3];
+    let mut block = |last: u32, kind: u32, length: u32, content: &[u8]| {
+        frame.extend_from_slice(&(length << 3 | kind << 1 | last).to_le_bytes()[..3]);
+        frame.extend_from_slice(content);
+    };
+    block(0, 0, 512, header.as_bytes());
+    for _ in 0..length.div_ceil(128 << 10) {
+        block(0, 1, 128 << 10, &[0]);
+    }
+    block(1, 1, 1024, &[0]);
+    frame
+}
+
+/// A layer whose one file is a hole of `length` bytes, in the old form of GNU tar.
+pub fn hole(length: u64) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_path("hole").unwrap();
+    header.set_mode(0o644);
+    header.set_size(0);
+    header.set_entry_type(tar::EntryType::GNUSparse);
+    let mut number = [0; 12];
+    number[0] = 0x80;
+    number[4..].copy_from_slice(&length.to_be_bytes());
+    let gnu = header.as_gnu_mut().unwrap();
+    (gnu.realsize, gnu.sparse[0].offset, gnu.sparse[0].numbytes) = (number, number, *b"00000000000\0");
+    header.set_cksum();
+    [header.as_bytes().as_slice(), &[0; 1024]].concat()
+}
+
 /// An uncompressed layer with exactly these names.
 pub fn layer(members: &[Member<'_>]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());

@@ -11,7 +11,7 @@ use ingot::report::Reporter;
 use serde_json::Value;
 
 use super::{Place, image, plan, run, scrubbed, text, tree};
-use crate::support::need;
+use crate::support::{layout, need};
 
 fn ingot(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ingot")).args(arguments).output().unwrap()
@@ -85,6 +85,8 @@ fn two_images_for_one_machine_damage_and_what_is_there_are_refused() {
     // The layer follows three headers; this byte of it says which system compressed it, and changes no file.
     bytes[3 * 512 + 9] ^= 1;
     fs::write(place.join("damaged.oci.tar"), bytes).unwrap();
+    let endless = place.join("endless");
+    layout::write(&endless, &[(layout::zeros(2 << 30), layout::digest(b""))], serde_json::json!({}));
     let (out, there) = (place.join("out.tar"), place.join("there.tar"));
     let [damaged, no_archive, nowhere] = ["damaged.oci.tar", "text", "nowhere"].map(|name| place.join(name));
     for (to, from, code, said) in [
@@ -92,6 +94,7 @@ fn two_images_for_one_machine_damage_and_what_is_there_are_refused() {
         (&out, vec![text(&damaged)], 76, "damaged.oci.tar"),
         (&out, vec![text(&no_archive)], 65, "text"),
         (&out, vec![text(&nowhere)], 66, "nowhere"),
+        (&out, vec![text(&endless)], 65, "made to fill disks"),
         (&there, vec![one.as_str()], 73, "exists"),
     ] {
         let answer = ingot(&[&["index", text(to), "--from"], from.as_slice()].concat());
