@@ -1,6 +1,7 @@
 //! `STEM.changes`: the changelogs of the packages, as KIWI collects them.
 //!
-//! In: the scrubbed tree. Out: for each package a line `NAME|` and its changelog. Never unpacks more than [`LONGEST`]
+//! In: the scrubbed tree. Out: for each package a line `NAME|` and its changelog, if it has one; rpm's have the line
+//! in any case. Never unpacks more than [`LONGEST`]
 //! bytes of one.
 
 use std::io::Read;
@@ -8,7 +9,7 @@ use std::io::Read;
 use flate2::read::MultiGzDecoder;
 
 use crate::error::Result;
-use crate::package::installed::{self, Changelog};
+use crate::package::installed::{self, Changelog, Family};
 use crate::root::RootTree;
 
 /// No changelog is longer; one that is, is cut.
@@ -21,8 +22,11 @@ pub fn text(tree: &RootTree) -> Result<Vec<u8>> {
     packages.dedup_by(|later, first| later.name == first.name);
     let mut text = Vec::new();
     for package in packages {
-        let Some(changelog) = package.changelog(tree)? else { continue };
-        text.extend(format!("{}|\n", package.name).bytes());
+        let changelog = package.changelog(tree)?;
+        if changelog.is_some() || package.family() == Family::Rpm {
+            text.extend(format!("{}|\n", package.name).bytes());
+        }
+        let Some(changelog) = changelog else { continue };
         match changelog {
             Changelog::Gzip(packed) => {
                 let before = text.len();

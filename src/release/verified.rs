@@ -1,4 +1,5 @@
-//! `STEM.verified`: which files of packages are not as their packages brought them, in the form of `dpkg --verify`.
+//! `STEM.verified`: which files of packages are not as their packages brought them, in the form of `dpkg --verify`
+//! or, for its packages, of `rpm --verify`.
 //!
 //! In: the scrubbed tree and its package database. Out: a line for each difference, sorted. Never runs a program: the
 //! image may have no package manager any more.
@@ -8,7 +9,7 @@ use sha2::{Sha256, Sha512};
 
 use super::artifact::hex;
 use crate::error::Result;
-use crate::package::installed::{self, Digest, ShippedFile};
+use crate::package::installed::{self, Digest, Family, ShippedFile};
 use crate::root::RootTree;
 
 /// The text of the file.
@@ -16,7 +17,7 @@ pub fn text(tree: &RootTree) -> Result<String> {
     let mut lines = Vec::new();
     for package in installed::read(tree)? {
         for file in package.files(tree)? {
-            lines.extend(difference(tree, &file)?);
+            lines.extend(difference(tree, &file, package.family())?);
         }
     }
     lines.sort();
@@ -24,7 +25,8 @@ pub fn text(tree: &RootTree) -> Result<String> {
 }
 
 /// Nine places for what may differ, of which only the third, the sum, is looked at; `c` for configuration; the path.
-fn difference(tree: &RootTree, file: &ShippedFile) -> Result<Option<String>> {
+/// rpm leaves one blank more than dpkg does.
+fn difference(tree: &RootTree, file: &ShippedFile, family: Family) -> Result<Option<String>> {
     let ShippedFile { path, digest, configuration } = file;
     let kind = if *configuration { 'c' } else { ' ' };
     let Some(content) = tree.entry(path)? else {
@@ -39,5 +41,6 @@ fn difference(tree: &RootTree, file: &ShippedFile) -> Result<Option<String>> {
         Digest::Sha256(sum) => hex(&Sha256::digest(tree.read(path)?)) != *sum,
         Digest::Sha512(sum) => hex(&Sha512::digest(tree.read(path)?)) != *sum,
     };
-    Ok(differs.then(|| format!("??5?????? {kind} {path}\n")))
+    let blank = if family == Family::Rpm { " " } else { "" };
+    Ok(differs.then(|| format!("??5??????{blank} {kind} {path}\n")))
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use ingot::package::installed::{self, Family};
-use ingot::release::verified;
+use ingot::release::{changes, verified};
 use ingot::root::RootTree;
 
 use crate::support::pacman::{PacmanWorld, need_pacman_world};
@@ -60,11 +60,16 @@ fn an_rpm_tree_is_described_as_rpm_describes_it() {
     assert!(asked.len() >= names.len(), "{asked:?}");
     std::fs::write(root.join("etc/tiny/tiny.conf"), "changed\n").unwrap();
     std::fs::write(root.join("usr/bin/tiny-app"), "changed\n").unwrap();
-    let asked = differing(&rpm(&["-Va"]));
+    let verified_by_rpm = rpm(&["-Va"]);
+    let asked = differing(&verified_by_rpm);
     assert!(asked.contains("/etc/tiny/tiny.conf") && asked.contains("/usr/bin/tiny-app"), "{asked:?}");
     let text = verified::text(&tree).unwrap();
     assert_eq!(differing(&text), asked, "{text}");
-    assert!(text.contains("??5?????? c /etc/tiny/tiny.conf"), "{text}");
+    let ours = text.lines().find(|line| line.ends_with("/etc/tiny/tiny.conf")).unwrap();
+    let rpms = verified_by_rpm.lines().find(|line| line.ends_with("/etc/tiny/tiny.conf")).unwrap();
+    assert_eq!((&ours[..9], &ours[9..]), ("??5??????", &rpms[9..]), "{rpms}");
+    let changelogs = String::from_utf8(changes::text(&tree).unwrap()).unwrap();
+    assert!(changelogs.lines().any(|line| line == "tiny-app|"), "{changelogs}");
     for package in installed::read(&tree).unwrap() {
         assert_eq!(package.family(), Family::Rpm);
         let asked = rpm(&["-q", "--qf", "%{SOURCERPM} %{SUMMARY} %{URL} %{VENDOR}", &package.name]);
