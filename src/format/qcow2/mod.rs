@@ -3,6 +3,7 @@
 //! In: a raw disk. Out: an image whose clusters are compressed on all cores, holes and clusters of zeros left out; and
 //! back. Never writes or follows backing files, external data files or encryption.
 
+mod deflate;
 mod reader;
 mod table;
 mod writer;

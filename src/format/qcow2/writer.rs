@@ -13,6 +13,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use super::deflate::Deflate;
 use super::table::{self, COPIED, CompressionType, Header};
 use super::{Options, Packing};
 use crate::error::{Error, Exit, OrCannot, Result};
@@ -29,8 +30,8 @@ use crate::report::Step;
 const PIECE: u64 = 1 << 20;
 /// Clusters of 16 KiB.
 const SMALLEST_KNOWN: u32 = 14;
-/// libdeflate's level. 1 is as small as zlib's 6 with QEMU's window of 4 KiB; 6 is a tenth smaller in twice the time.
-const DEFLATE_LEVEL: i32 = 1;
+/// So many clusters of the file may wait for another compressed one that fits.
+const GAPS: usize = 8;
 /// Zstandard's level, the one that QEMU takes.
 const ZSTD_LEVEL: i32 = 3;
 
@@ -97,7 +98,7 @@ struct Cluster {
 
 enum Packer {
     Plain,
-    Deflate(libdeflater::Compressor),
+    Deflate(Box<Deflate>),
     Zstd(zstd::bulk::Compressor<'static>),
 }
 
@@ -105,11 +106,7 @@ impl Packer {
     fn new(packing: Packing) -> Result<Packer> {
         Ok(match packing {
             Packing::Plain => Packer::Plain,
-            Packing::Deflate => {
-                let level = libdeflater::CompressionLvl::new(DEFLATE_LEVEL)
-                    .map_err(|_| Error::cannot(Exit::Bug, "set the level of deflate"))?;
-                Packer::Deflate(libdeflater::Compressor::new(level))
-            }
+            Packing::Deflate => Packer::Deflate(Box::new(Deflate::new()?)),
             Packing::Zstd => {
                 Packer::Zstd(zstd::bulk::Compressor::new(ZSTD_LEVEL).or_cannot(|| "start the zstd encoder")?)
             }
@@ -120,7 +117,7 @@ impl Packer {
     fn pack(&mut self, cluster: &[u8], room: &mut [u8]) -> Option<usize> {
         match self {
             Packer::Plain => None,
-            Packer::Deflate(encoder) => encoder.deflate_compress(cluster, room).ok(),
+            Packer::Deflate(deflate) => deflate.pack(cluster, room),
             Packer::Zstd(encoder) => encoder.compress_to_buffer(cluster, room).ok(),
         }
     }
@@ -176,6 +173,12 @@ fn pack(
     Ok(packed)
 }
 
+/// The end of a cluster of the file behind compressed ones.
+struct Gap {
+    offset: u64,
+    room: u64,
+}
+
 /// An image that is being written.
 struct Image {
     file: File,
@@ -183,8 +186,7 @@ struct Image {
     size: u64,
     /// Bytes of the file that are given away, whole clusters.
     end: u64,
-    /// Where the next compressed cluster may begin; at a cluster's boundary there is no room left.
-    packed_end: u64,
+    gaps: Vec<Gap>,
     /// One count per cluster of the file.
     refcounts: Vec<u16>,
     l1: Vec<u64>,
@@ -208,7 +210,7 @@ impl Image {
             options,
             size,
             end: 0,
-            packed_end: 0,
+            gaps: Vec::new(),
             refcounts: Vec::new(),
             l1: vec![0; l1_entries as usize],
             l2: vec![0; (cluster / 8) as usize],
@@ -232,23 +234,30 @@ impl Image {
         offset
     }
 
-    /// Room for a compressed cluster: behind the one before, as long as what it reaches is free.
+    /// Room for a compressed cluster: in the first gap that it fits into, or that can grow because nothing follows.
     fn place(&mut self, length: u64) -> u64 {
-        let room = self.packed_end.next_multiple_of(self.cluster()) - self.packed_end;
-        let last = self.packed_end + room == self.end;
-        let shared = (self.packed_end / self.cluster()) as usize;
-        let fits = room > 0 && (length <= room || last) && self.refcounts[shared] < u16::MAX;
-        if !fits {
-            self.packed_end = self.end;
+        let (cluster, end) = (self.cluster(), self.end);
+        let fits = |gap: &Gap| gap.room >= length || gap.offset + gap.room == end;
+        let shared = |gap: &Gap| (gap.offset / cluster) as usize;
+        let found = self.gaps.iter().position(|gap| fits(gap) && self.refcounts[shared(gap)] < u16::MAX);
+        let Gap { offset, mut room } = match found {
+            Some(at) => {
+                let gap = self.gaps.remove(at);
+                self.refcounts[shared(&gap)] += 1;
+                gap
+            }
+            None => Gap { offset: self.allocate(1), room: cluster },
+        };
+        if room < length {
+            self.allocate(1);
+            room += cluster;
         }
-        let offset = self.packed_end;
-        self.packed_end += length;
-        if fits {
-            self.refcounts[shared] += 1;
+        if room > length {
+            self.gaps.push(Gap { offset: offset + length, room: room - length });
         }
-        if self.packed_end > self.end {
-            let more = (self.packed_end - self.end).div_ceil(self.cluster());
-            self.allocate(more);
+        if self.gaps.len() > GAPS {
+            let least = (0..self.gaps.len()).min_by_key(|at| self.gaps[*at].room);
+            least.map(|at| self.gaps.remove(at));
         }
         offset
     }
