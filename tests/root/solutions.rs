@@ -1,11 +1,17 @@
-//! What zypper and dnf decided is used again as long as it would be decided again, and trusted no longer than its signatures.
+//! What zypper, dnf and pacman decided is used again as long as it would be decided again, and trusted no longer than its signatures.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ingot::error::Exit;
+use ingot::package::Solution;
+use ingot::plan::{Plan, Signed};
+
+use crate::pacman::{Done, tiny};
 use crate::support::image::{Answer, Description, digests};
+use crate::support::pacman::{PacmanWorld, need_pacman_world};
 use crate::support::rpm::{RpmWorld, Signer, need_rpm_world};
 use crate::support::rpm_image::{RpmBench, rpm};
 use crate::support::server::Server;
@@ -157,4 +163,56 @@ fn a_key_that_is_another_or_has_expired_is_76_whatever_is_remembered() {
             .says(&[REUSED]);
     }
     let _ = Command::new("gpgconf").arg("--homedir").arg(&home).args(["--kill", "gpg-agent"]).status();
+}
+
+#[test]
+fn what_pacman_decided_is_used_again_until_a_database_changes() {
+    need!(root);
+    need_pacman_world!();
+    let _turn = together();
+    let (world, folder) = (PacmanWorld::open(), scratch());
+    let served = folder.path().join("served");
+    world.copy(&served);
+    let server = Server::start(served.clone());
+    let mut plan = tiny(&server.url(), &world.key(), &["tiny-app", "busybox"]);
+    plan.repositories[0].signed_packages = Signed::Required;
+    let resolve = |plan: &Plan| Done::resolve(plan, folder.path());
+    let first = resolve(&plan).unwrap();
+    assert!(matches!(first.set.solution, Solution::Made(_)), "{}", first.set.solution);
+    let asked = server.requests().len();
+    let second = resolve(&plan).unwrap().install().unwrap();
+    assert_eq!(second.set.solution, Solution::Remembered);
+    let packages = |done: &Done| format!("{:?}", done.set.packages);
+    assert_eq!(packages(&first), packages(&second));
+    assert!(second.asked(&["--query", "--check"]).0);
+    let requests = server.requests().split_off(asked);
+    assert!(requests.iter().any(|path| path.ends_with(".db")), "{requests:?}");
+    assert!(!requests.iter().any(|path| path.contains(".pkg.")), "{requests:?}");
+    // Another request; the old one is still known.
+    let more = tiny(&server.url(), &world.key(), &["tiny-app", "busybox", "tiny-hooks"]);
+    assert_ne!(resolve(&more).unwrap().set.solution, Solution::Remembered);
+    assert_eq!(resolve(&plan).unwrap().set.solution, Solution::Remembered);
+
+    // An archive that is no longer what it was is fetched again; one whose signature is another one's is refused.
+    let archive = &second.set.packages.iter().find(|package| package.name == "tiny-app").unwrap().archive;
+    fs::remove_file(archive).unwrap();
+    assert_ne!(resolve(&plan).unwrap().set.solution, Solution::Remembered);
+    assert_eq!(resolve(&plan).unwrap().set.solution, Solution::Remembered);
+    let signatures = Command::new("find").arg(folder.path().join("a cache")).args(["-name", "*.sig"]).output().unwrap();
+    let signatures = String::from_utf8(signatures.stdout).unwrap();
+    let of = |name: &str| signatures.lines().find(|path| path.contains(&format!("/archives/{name}"))).unwrap();
+    fs::copy(of("busybox"), of("tiny-app")).unwrap();
+    assert_eq!(resolve(&plan).err().unwrap().exit(), Exit::Integrity);
+    fs::remove_file(of("tiny-app")).unwrap();
+    assert_ne!(resolve(&plan).unwrap().set.solution, Solution::Remembered);
+
+    // Another database at the same address.
+    fs::remove_dir_all(&served).unwrap();
+    world.with_packages(&[("tiny-app", "1:3.0-1", "busybox")], &served);
+    let newer = resolve(&plan).unwrap();
+    assert_ne!(newer.set.solution, Solution::Remembered);
+    assert!(newer.set.packages.iter().any(|package| package.version == "1:3.0-1"), "{}", packages(&newer));
+    // And another key.
+    let other = tiny(&server.url(), &world.other_key(), &["tiny-app", "busybox"]);
+    assert_eq!(resolve(&other).err().unwrap().exit(), Exit::Integrity);
 }

@@ -6,6 +6,8 @@
 use std::io::Read;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use crate::bytes::Bytes;
 use crate::cache::Sha256;
 use crate::error::{Error, Exit, Result};
@@ -34,7 +36,7 @@ pub(super) struct Offered {
 }
 
 /// The fields of one package.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entry(Vec<(String, Vec<String>)>);
 
 impl Entry {

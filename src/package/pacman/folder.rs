@@ -93,6 +93,11 @@ impl PacmanFolder {
         (others && self.signed_packages.iter().any(|signed| signed == section)).then(|| self.keys(section))
     }
 
+    /// Where solutions are remembered.
+    pub fn solutions(&self) -> PathBuf {
+        self.state.join("solutions")
+    }
+
     /// Where pacman puts an archive, and looks for it first.
     pub fn archive(&self, name: &str) -> PathBuf {
         self.state.join("archives").join(name)
@@ -153,13 +158,18 @@ impl PacmanFolder {
         file::create_folders(&root.join("var/lib/pacman"))?;
         file::rename(&self.state.join("db/local"), &root.join(LOCAL.trim_start_matches('/')))?;
         let installed = database::installed(&Rooted::open(&root)?);
-        // Lists are needed once more, where nobody brings them up to date meanwhile.
+        self.keep_lists(pacman)?;
+        installed
+    }
+
+    /// Lists are needed once more, where nobody brings them up to date meanwhile.
+    pub fn keep_lists(&self, pacman: &Pacman) -> Result<()> {
         let lists = self.scratch.join("sync");
         file::create_folders(&lists)?;
         for section in pacman.used() {
             file::copy(&self.database(&section.name), &lists.join(format!("{}.db", section.name)))?;
         }
-        installed
+        Ok(())
     }
 
     /// Every name in the repositories, to find one that is like a name that is not.

@@ -8,6 +8,7 @@
 
 mod beneath;
 mod database;
+mod decision;
 mod failure;
 mod folder;
 mod graph;
@@ -31,6 +32,7 @@ use crate::host::sandbox::Sandbox;
 use crate::plan::{Named, PackageRequest, Plan, RepositoryUse, ScriptPhase, Signed, UpdateStack, Warning};
 use crate::report::Reporter;
 use database::{Entry, Offered};
+use decision::Decided;
 use folder::PacmanFolder;
 
 /// The name of a package's archive in [`Package::control`].
@@ -185,9 +187,21 @@ impl Pacman {
         &self,
         folder: &PacmanFolder,
         words: &[String],
+        releases: &[ReleaseFile],
         offered: &BTreeMap<String, Vec<Offered>>,
         reporter: &Reporter,
-    ) -> Result<Vec<Package>> {
+    ) -> Result<(Vec<Package>, Solution)> {
+        let answer = self.answer(folder, words, releases)?;
+        if let Some(answer) = &answer
+            && let Some(packages) = self.remembered(folder, answer, offered, reporter)?
+        {
+            folder.keep_lists(self)?;
+            let step = reporter.step("fetch");
+            let size: Bytes = packages.iter().map(|package| package.size).sum();
+            step.cache(packages.len() as u64, 0);
+            step.finish(&format!("{} packages, {size}, of an earlier build's solution", packages.len()));
+            return Ok((packages, Solution::Remembered));
+        }
         let (words, chosen) = self.choose(folder, words, reporter)?;
         let words = words.as_slice();
         self.refuse_ignored(&chosen)?;
@@ -213,7 +227,7 @@ impl Pacman {
         let installed = folder.commit(self, words, reporter)?;
         let size: Bytes = wanted.iter().map(|(_, package)| package.size).sum();
         let base = beneath::packages(&self.beneath);
-        let mut packages = Vec::new();
+        let (mut packages, mut decided) = (Vec::new(), Vec::new());
         for entry in installed.into_iter().filter(|entry| !base.contains(entry)) {
             let found = wanted.iter().find(|(_, package)| entry.is(package));
             let (repository, offered) = found.ok_or_else(|| {
@@ -227,10 +241,8 @@ impl Pacman {
                     .map_err(|error| error.within(format!("verify the signature of {}", offered.file)))?;
             }
             let archive = self.keep(offered, &path)?;
-            let alias = self.used().find(|section| section.name == **repository).map(|one| one.source.alias.clone());
-            let mut package = package(&entry, offered, alias.unwrap_or_default(), archive);
-            package.control.set(DATABASE, repository.as_str());
-            packages.push(package);
+            packages.push(self.package(&entry, repository, offered, archive));
+            decided.push(Decided { database: repository.to_string(), entry });
         }
         for (_, package) in &wanted {
             file::remove(&folder.archive(&package.file))?;
@@ -238,8 +250,13 @@ impl Pacman {
         let (count, downloaded) = (wanted.len(), wanted.len() - stored);
         step.cache(stored as u64, downloaded as u64);
         step.finish(&format!("{count} packages, {size}: {stored} from the store, {downloaded} downloaded"));
-        packages.sort_by(|a: &Package, b: &Package| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
-        Ok(packages)
+        // Sorted by name, as what is installed is.
+        let Some(answer) = answer else {
+            let why = "it is on top of a base, or nothing says which pacman this host has";
+            return Ok((packages, Solution::Made(why.into())));
+        };
+        decision::keep(&answer, &decided)?;
+        Ok((packages, Solution::new_question()))
     }
 
     /// The archive's place in the store.
@@ -310,16 +327,16 @@ impl PackageManager for Pacman {
         let words = self.words(&offered, reporter)?;
         let signed = releases.iter().filter(|release| release.signed == Signed::Required).count();
         step.finish(&format!("{} names in {} databases, {signed} signed", words.len(), releases.len()));
-        let packages = match words.is_empty() {
-            true => Vec::new(),
-            false => self.fetch(&folder, &words, &offered, reporter)?,
+        let (packages, solution) = match words.is_empty() {
+            true => (Vec::new(), Solution::None),
+            false => self.fetch(&folder, &words, &releases, &offered, reporter)?,
         };
         let dates = |wanted: Option<Signed>| {
             let fits = |release: &&ReleaseFile| wanted.is_none_or(|wanted| release.signed == wanted);
             releases.iter().filter(fits).filter_map(|release| release.date).max()
         };
         let newest_release = dates(Some(Signed::Required)).or_else(|| dates(None)).unwrap_or(0);
-        Ok(PackageSet { packages, newest_release, releases, solution: Solution::new_question() })
+        Ok(PackageSet { packages, newest_release, releases, solution })
     }
 
     fn members<'a>(&self, set: &'a PackageSet, phase: Phase) -> Vec<&'a Package> {
