@@ -1,13 +1,17 @@
-//! gzip, a whole member at a time where members are small.
+//! gzip, a whole member at a time where members are small, and several of them on all cores.
 //!
 //! In: a stream that begins with a gzip header. Out: its content. libdeflate, two to three times as fast as a decoder of
 //! streams, needs a member as a whole and room for its content: a member that does not fit, and whatever follows it, goes to
-//! zlib. So does a damaged one, for its words. Never holds more than [`INPUT`] and [`OUTPUT`].
+//! zlib. So does a damaged one, for its words. Where the next members begin is guessed from the header of this one, which
+//! whoever compresses on several cores repeats; a guess counts only where the member before it really ends. Never holds
+//! more than [`INPUT`], and [`OUTPUT`] for each of [`MOST`] members.
 
+use std::collections::VecDeque;
 use std::io::{self, BufReader, Chain, Cursor, Read};
 
 use flate2::read::MultiGzDecoder;
 use libdeflate_sys as sys;
+use rayon::prelude::*;
 
 /// The largest content of a member that is decompressed as a whole.
 const OUTPUT: usize = 2 << 20;
@@ -15,6 +19,10 @@ const OUTPUT: usize = 2 << 20;
 const ENOUGH: usize = OUTPUT + (64 << 10);
 /// Members are looked for in so many bytes: what is left of them is moved to the front once for several members.
 const INPUT: usize = 4 * ENOUGH;
+/// Members that are decompressed at the same time.
+const MOST: usize = 8;
+/// Length of a header without a name (RFC 1952, 2.3).
+const HEADER: usize = 10;
 
 /// Reads what gzip packed, one member or several.
 pub struct GzipReader<R> {
@@ -37,10 +45,21 @@ struct Members<R> {
     input: Vec<u8>,
     /// The first byte of `input` that was not decompressed.
     next: usize,
-    output: Vec<u8>,
-    /// What of `output` was not handed out.
+    slots: Vec<Slot>,
+    /// Slots whose members follow each other, the first one first, from `next`.
+    ready: VecDeque<usize>,
+    /// The slot that is handed out, and what of it was not yet.
+    current: usize,
     left: std::ops::Range<usize>,
+}
+
+/// Room for one member.
+struct Slot {
     decoder: Decoder,
+    output: Vec<u8>,
+    /// What the member took of the input, and its length.
+    read: usize,
+    made: usize,
 }
 
 impl<R: Read> GzipReader<R> {
@@ -51,9 +70,10 @@ impl<R: Read> GzipReader<R> {
             at_end: false,
             input: Vec::new(),
             next: 0,
-            output: vec![0; OUTPUT],
+            slots: vec![Slot::new()],
+            ready: VecDeque::new(),
+            current: 0,
             left: 0..0,
-            decoder: Decoder::new(),
         };
         GzipReader { state: State::Members(Box::new(members)) }
     }
@@ -85,21 +105,69 @@ impl<R: Read> Members<R> {
     /// `None` where the next member does not fit, or is none.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         while self.left.is_empty() {
+            if let Some(slot) = self.ready.pop_front() {
+                self.next += self.slots[slot].read;
+                (self.current, self.left) = (slot, 0..self.slots[slot].made);
+                continue;
+            }
             self.fill()?;
             // Nothing at all is no archive: zlib says so.
             if self.at_end && self.next == self.input.len() && self.next > 0 {
                 return Ok(Some(0));
             }
-            let Some((read, made)) = self.decoder.member(&self.input[self.next..], &mut self.output) else {
+            self.decompress();
+            if self.ready.is_empty() {
                 return Ok(None);
-            };
-            self.next += read;
-            self.left = 0..made;
+            }
         }
         let length = buffer.len().min(self.left.len());
-        buffer[..length].copy_from_slice(&self.output[self.left.start..self.left.start + length]);
+        let output = &self.slots[self.current].output;
+        buffer[..length].copy_from_slice(&output[self.left.start..self.left.start + length]);
         self.left.start += length;
         Ok(Some(length))
+    }
+
+    /// The next member, and those that follow it as far as their places were guessed.
+    fn decompress(&mut self) {
+        let starts = self.starts();
+        while self.slots.len() < starts.len() {
+            self.slots.push(Slot::new());
+        }
+        let input = &self.input;
+        // One member is not worth another thread.
+        match starts.as_slice() {
+            [only] => self.slots[0].decompress(&input[*only..]),
+            _ => {
+                let work = self.slots.par_iter_mut().zip(&starts);
+                work.for_each(|(slot, start)| slot.decompress(&input[*start..]));
+            }
+        }
+        let mut at = self.next;
+        for (slot, start) in starts.into_iter().enumerate() {
+            // A member that is none where one had to be ends the row; a header inside another member is none.
+            if start > at || (start == at && self.slots[slot].read == 0) {
+                break;
+            }
+            if start == at {
+                self.ready.push_back(slot);
+                at += self.slots[slot].read;
+            }
+        }
+    }
+
+    /// Where a member begins, and where others seem to that are here as a whole.
+    fn starts(&self) -> Vec<usize> {
+        let mut starts = vec![self.next];
+        let rest = &self.input[self.next..];
+        let whole = if self.at_end { rest.len() } else { rest.len().saturating_sub(ENOUGH) };
+        let most = rayon::current_num_threads().saturating_mul(2).min(MOST);
+        if let Some(header) = rest.get(..HEADER)
+            && whole > HEADER
+        {
+            let others = memchr::memmem::find_iter(&rest[HEADER..], header).map(|at| at + HEADER);
+            starts.extend(others.take_while(|at| *at <= whole).take(most - 1).map(|at| self.next + at));
+        }
+        starts
     }
 
     /// Gets as much as a member may take.
@@ -115,6 +183,17 @@ impl<R: Read> Members<R> {
         let read = self.source.by_ref().take(room).read_to_end(&mut self.input)?;
         self.at_end = (read as u64) < room;
         Ok(())
+    }
+}
+
+impl Slot {
+    fn new() -> Slot {
+        Slot { decoder: Decoder::new(), output: vec![0; OUTPUT], read: 0, made: 0 }
+    }
+
+    /// Decompresses what `input` begins with; nothing was read where that is no member, or too large.
+    fn decompress(&mut self, input: &[u8]) {
+        (self.read, self.made) = self.decoder.member(input, &mut self.output).unwrap_or_default();
     }
 }
 
@@ -218,6 +297,23 @@ mod tests {
             }
         }
         assert!(back == plain);
+    }
+
+    #[test]
+    fn a_header_inside_of_a_member_is_no_member() {
+        // Stored blocks hold their content as it is.
+        let stored = |plain: &[u8]| {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+            encoder.write_all(plain).unwrap();
+            encoder.finish().unwrap()
+        };
+        let header = stored(b"")[..HEADER].to_vec();
+        let inner = stored(&noise(50_000));
+        // A header alone, whole members, and one that goes on behind the end of the member that it is in.
+        let contents = [header.repeat(20), inner.repeat(3), inner[..inner.len() - 1].to_vec(), noise(300_000), header];
+        let whole: Vec<u8> = contents.iter().flat_map(|content| stored(content)).collect();
+        assert!(memchr::memmem::find_iter(&whole, &contents[4]).count() > 20);
+        assert!(unpacked(&whole).unwrap() == contents.concat());
     }
 
     #[test]
