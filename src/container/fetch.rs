@@ -8,10 +8,13 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Exit, Result};
-use crate::host::file;
 use crate::host::program::{Program, failure};
+use crate::host::{file, lock};
 use crate::release::artifact::hex;
 use crate::report::Reporter;
+
+/// Prefix of folders in the cache in which an archive arrives.
+const PREFIX: &str = ".fetching-";
 
 /// How registries are reached: files of whoever builds, which skopeo reads itself.
 #[derive(Clone, Debug, Default)]
@@ -77,11 +80,15 @@ pub fn fetch(request: &Request<'_>, scratch: &Path, kept: &Path, reporter: &Repo
     }
     let skopeo = skopeo.args(["copy", "--quiet", "--"]).arg(&exact);
     run(skopeo.arg(format!("oci-archive:{}", making.display())), request.reference, reporter)?;
-    // The cache may be on another filesystem than the scratch folder.
-    let beside = path.with_extension("part");
+    // The cache may be on another filesystem than the scratch folder, and other builds fetch into it at the same time.
+    lock::sweep(kept, PREFIX)?;
+    let (folder, _lock) = lock::create_locked(kept, PREFIX)?;
+    let beside = folder.join("fetched");
     file::copy(&making, &beside)?;
     file::remove(&making)?;
+    file::sync_file(&beside)?;
     file::rename(&beside, &path)?;
+    file::remove_tree(&folder)?;
     Ok(Fetched { path, digest })
 }
 
@@ -116,20 +123,34 @@ fn run(skopeo: Program, reference: &str, reporter: &Reporter) -> Result<Vec<u8>>
     if ended.status.success() {
         return Ok(ended.output.stdout);
     }
-    let said = String::from_utf8_lossy(&ended.output.stderr).to_lowercase();
+    let exit = exit_of(&String::from_utf8_lossy(&ended.output.stderr), reference);
+    Err(failure(&line, &ended).within(format!("fetch {reference}")).with_exit(exit))
+}
+
+/// What skopeo's complaint means. It has but one exit code, and its words are those of containers/image and Go's net/http.
+fn exit_of(said: &str, reference: &str) -> Exit {
+    // The image may be called anything. It is named whole, and without its tag.
+    let name = reference.split_once("//").map_or(reference, |(_, name)| name).to_lowercase();
+    let name = name.split_once('@').map_or(name.as_str(), |(name, _)| name);
+    let tag = name.rfind(':').filter(|colon| !name[*colon..].contains('/'));
+    let mut said = said.to_lowercase();
+    if name.contains('/') {
+        said = said.replace(name, "").replace(&name[..tag.unwrap_or(name.len())], "");
+    }
     let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
-    let exit = if says(&["timeout", "connection", "dial tcp", "no such host", "toomanyrequests", "eof", "status 5"]) {
+    let temporary =
+        ["timeout", "connection", "dial tcp", "no such host", "toomanyrequests", "too many requests", "eof"];
+    if says(&temporary) || says(&["http status: 5", "http status: 429", "from registry 5", "from registry 429"]) {
         Exit::Temporary
     } else if says(&["manifest unknown", "name unknown", "not found", "no such", "does not resolve", "not known"]) {
         Exit::InputMissing
-    } else if says(&["unauthorized", "denied", "authentication required"]) {
+    } else if says(&["unauthorized", "denied", "authentication required", "forbidden"]) {
         Exit::Permission
     } else if says(&["digest did not match", "does not match", "signature"]) {
         Exit::Integrity
     } else {
         Exit::Description
-    };
-    Err(failure(&line, &ended).within(format!("fetch {reference}")).with_exit(exit))
+    }
 }
 
 /// The digest that a reference names itself.
@@ -149,6 +170,34 @@ fn with_digest(reference: &str, digest: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_skopeo_complains_of_has_an_exit_code_whatever_the_image_is_called() {
+        let host = "docker://host:5000";
+        for (reference, said, exit) in [
+            (
+                "a/b:1",
+                "pinging container registry host:5000: invalid status code from registry 503 (Service Unavailable)",
+                75,
+            ),
+            (
+                "a/b:1",
+                "reading manifest 1 in host:5000/a/b: received unexpected HTTP status: 500 Internal Server Error",
+                75,
+            ),
+            ("a/b:1", "reading manifest 1 in host:5000/a/b: toomanyrequests: rate limit", 75),
+            ("a/b:1", "pinging container registry host:5000: Get \"http://host:5000/v2/\": dial tcp: refused", 75),
+            ("a/b:1", "reading manifest 1 in host:5000/a/b: manifest unknown", 66),
+            ("a/b:1", "pinging container registry host:5000: invalid status code from registry 404 (Not Found)", 66),
+            ("a/b:1", "reading manifest 1 in host:5000/a/b: unauthorized: authentication required", 77),
+            ("a/b:1", "pinging container registry host:5000: invalid status code from registry 403 (Forbidden)", 77),
+            ("a/b:1", "writing blob: Digest did not match, expected sha256:0, got sha256:1", 76),
+            ("a/timeout:1", "reading manifest 1 in host:5000/a/timeout: manifest unknown", 66),
+            ("connection:1", "initializing source docker://host:5000/connection:1: unauthorized: no", 77),
+        ] {
+            assert_eq!(exit_of(said, &format!("{host}/{reference}")).code(), exit, "{said}");
+        }
+    }
 
     #[test]
     fn a_reference_is_pinned_to_a_digest_in_place_of_its_tag() {

@@ -15,7 +15,8 @@ use super::config;
 use super::layers::Layer;
 use super::oci::{self, BLOBS, CONFIGURATION, INDEX, MANIFEST};
 use super::source::{REFERENCE, Store, StoredImage, WHOLE_NAME};
-use crate::error::{Error, Exit, OrCannot, Result};
+use crate::error::{Error, Exit, Result};
+use crate::host::untar;
 use crate::release::Artifact;
 use crate::release::artifact::hex;
 use crate::report::Step;
@@ -56,6 +57,9 @@ pub fn write(order: &IndexOrder<'_>, folder: &Path, name: &str, step: &Step) -> 
             }
             images.insert(platform, (path.clone(), image));
         }
+    }
+    if images.is_empty() {
+        return Err(Error::cannot(Exit::Description, "make an index of these images").because("there is none in them"));
     }
     let newest = images.values().filter_map(|(_, image)| created(image)).max().unwrap_or(0);
     let mut archive = Archive::create(folder, name, newest)?;
@@ -103,7 +107,7 @@ pub fn put(archive: &mut Archive, image: &StoredImage, there: &mut HashSet<Strin
     let mut layers = Vec::new();
     for stored in &image.layers {
         // Both digests are computed before anything is taken over.
-        stored.read(|plain| std::io::copy(plain, &mut std::io::sink()).map(drop).or_cannot(|| "read a layer"))?;
+        stored.read(|plain| std::io::copy(plain, &mut std::io::sink()).map(drop).map_err(untar::broken))?;
         let hexadecimal = |digest: &str| digest.trim_start_matches("sha256:").to_string();
         let layer = Layer {
             diff_id: hexadecimal(&stored.diff_id),

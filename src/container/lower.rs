@@ -12,9 +12,9 @@ use sha2::{Digest, Sha256};
 use super::source::{StoredLayer, malformed};
 use super::tar::travels;
 use crate::bytes::Bytes;
-use crate::error::{Error, Exit, OrCannot, Result};
+use crate::error::{Error, Exit, Result};
 use crate::host::rooted::{Kind, RootPath};
-use crate::host::untar::{Member, Members, What};
+use crate::host::untar::{self, Member, Members, What};
 use crate::package::installed;
 
 /// Files whose content is kept beside the package database: what the plan must know before there is a tree.
@@ -334,7 +334,7 @@ fn read_file(
         let mut buffer = [0; 64 << 10];
         while left > 0 {
             let want = left.min(buffer.len() as u64) as usize;
-            let read = data.read(&mut buffer[..want]).or_cannot(|| "read a layer")?;
+            let read = data.read(&mut buffer[..want]).map_err(untar::broken)?;
             if read == 0 {
                 let error = io::Error::from(io::ErrorKind::UnexpectedEof);
                 return Err(Error::cannot(Exit::Description, "read a layer").because(error));

@@ -131,7 +131,8 @@ impl Deb {
     }
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+/// A member of gzip.
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()

@@ -138,8 +138,10 @@ pub fn extract_chosen(
     extraction.finish()
 }
 
-fn broken(error: io::Error) -> Error {
-    let bad = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+/// What reading an archive ended with: 65 where the archive is damaged, in the words of whoever decompresses it. An error of
+/// the operating system keeps its exit code.
+pub fn broken(error: io::Error) -> Error {
+    let bad = error.raw_os_error().is_none();
     let what = Err::<(), _>(error).or_cannot(|| "read the archive");
     let error = what.err().unwrap_or_else(|| Error::cannot(Exit::Bug, "read the archive"));
     if bad { error.with_exit(Exit::Description) } else { error }

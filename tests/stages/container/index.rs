@@ -11,7 +11,7 @@ use ingot::report::Reporter;
 use serde_json::Value;
 
 use super::{Place, image, plan, run, scrubbed, text, tree};
-use crate::support::{layout, need};
+use crate::support::{archives, layout, need};
 
 fn ingot(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ingot")).args(arguments).output().unwrap()
@@ -87,6 +87,17 @@ fn two_images_for_one_machine_damage_and_what_is_there_are_refused() {
     fs::write(place.join("damaged.oci.tar"), bytes).unwrap();
     let endless = place.join("endless");
     layout::write(&endless, &[(layout::zeros(2 << 30), layout::digest(b""))], serde_json::json!({}));
+    // A layer that ends too early, under its right digest; one that is spoilt, under its old one; none at all.
+    let layer = archives::gzip(&layout::layer(&[layout::Member::File("x", &"text ".repeat(1000), 0o644)]));
+    let cut = place.join("cut");
+    layout::write(&cut, &[(layer[..layer.len() - 9].to_vec(), layout::digest(b""))], serde_json::json!({}));
+    let spoilt = place.join("spoilt");
+    layout::write(&spoilt, &[(layer.clone(), layout::digest(b""))], serde_json::json!({}));
+    let blob = spoilt.join("blobs/sha256").join(&layout::digest(&layer)[7..]);
+    fs::write(blob, [&layer[..20], &[0xff; 40], &layer[60..]].concat()).unwrap();
+    let empty = place.join("empty");
+    layout::write(&empty, &[], serde_json::json!({}));
+    fs::write(empty.join("index.json"), "{\"schemaVersion\":2,\"manifests\":[]}").unwrap();
     let (out, there) = (place.join("out.tar"), place.join("there.tar"));
     let [damaged, no_archive, nowhere] = ["damaged.oci.tar", "text", "nowhere"].map(|name| place.join(name));
     for (to, from, code, said) in [
@@ -94,6 +105,9 @@ fn two_images_for_one_machine_damage_and_what_is_there_are_refused() {
         (&out, vec![text(&damaged)], 76, "damaged.oci.tar"),
         (&out, vec![text(&no_archive)], 65, "text"),
         (&out, vec![text(&nowhere)], 66, "nowhere"),
+        (&out, vec![text(&cut)], 65, "cannot read the archive"),
+        (&out, vec![text(&spoilt)], 76, "does not match"),
+        (&out, vec![text(&empty)], 65, "none in them"),
         (&out, vec![text(&endless)], 65, "made to fill disks"),
         (&there, vec![one.as_str()], 73, "exists"),
     ] {
