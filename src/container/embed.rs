@@ -5,6 +5,7 @@
 //! Never writes a backend's own storage: what that looks like depends on the backend's version, and its names are random.
 
 use std::collections::{BTreeSet, HashSet};
+use std::io::Read;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -12,9 +13,11 @@ use serde_json::json;
 use super::archive::Archive;
 use super::base::BaseRecord;
 use super::find::{Finder, Sought};
-use super::source::{REFERENCE, StoredImage, WHOLE_NAME, is_called};
+use super::source::{REFERENCE, Store, StoredImage, WHOLE_NAME, Wanted, is_called, malformed};
 use super::{config, index, oci};
-use crate::error::{Error, Exit, Result};
+use crate::bytes::Bytes;
+use crate::error::{Error, Exit, OrCannot, Result};
+use crate::host::untar::Members;
 use crate::plan::{Backend, EmbeddedPlan, ImageAddress, Load};
 use crate::report::Reporter;
 use crate::root::{RootPath, RootTree};
@@ -23,6 +26,8 @@ use crate::root::{RootPath, RootTree};
 const FOLDER: &str = "/var/lib/ingot/containers";
 /// Where KIWI has them. systemd removes what lies there for a month, and so it is a symlink that each start makes anew.
 const KIWI_FOLDER: &str = "/var/tmp/kiwi_containers";
+/// One inode in so many bytes, as our filesystems have them.
+const INODE_RATIO: u64 = 16384;
 /// KIWI's unit: units of a description may name it.
 const UNIT: &str = "kiwi_containers.service";
 
@@ -74,7 +79,7 @@ impl Embedded {
     }
 
     fn path(&self) -> RootPath {
-        RootPath::from(FOLDER).join(self.plan.file())
+        archive_of(&self.plan)
     }
 
     /// The name that the backend has it under: its registry's, that of the archive where it goes on in front of the
@@ -111,6 +116,10 @@ impl Embedded {
         oci::finish_index(&mut archive, vec![entry])?;
         archive.close()
     }
+}
+
+fn archive_of(plan: &EmbeddedPlan) -> RootPath {
+    RootPath::from(FOLDER).join(plan.file())
 }
 
 /// Puts all images into the tree, and the unit that loads them; returns what was put there. 76 where a layer is not what
@@ -152,6 +161,40 @@ pub fn put(all: &[Embedded], tree: &RootTree, reporter: &Reporter) -> Result<BTr
     }
     step.finish(&format!("{}, {} of them loaded at the first start", all.len(), loaded.len()));
     Ok(made)
+}
+
+/// What the first start needs to load what is in the tree: room for everything unpacked, and for the copies of an archive
+/// that a backend makes meanwhile.
+pub fn room_to_load(plans: &[EmbeddedPlan], tree: &RootTree) -> Result<Bytes> {
+    let (mut unpacked, mut copies) = (0, 0);
+    for plan in plans.iter().filter(|plan| plan.load == Load::AtFirstBoot) {
+        let path = archive_of(plan);
+        // A script of the description may have taken it away.
+        if !tree.exists(&path) {
+            continue;
+        }
+        let what = || format!("see what {} takes when it is loaded", plan.written);
+        let file = tree.open_file(&path)?;
+        let length = file.metadata().or_cannot(what)?.len();
+        let image = Store::of_archive(file)?.image(&Wanted::default()).map_err(|error| error.within(what()))?;
+        for layer in &image.layers {
+            unpacked += layer.read(unpacked_size).map_err(|error| error.within(what()))?;
+        }
+        copies = length.max(copies);
+    }
+    Ok(Bytes(unpacked + 2 * copies))
+}
+
+/// What a filesystem takes for a layer: blocks of its files, and an inode for each, of which there is one in so many bytes.
+fn unpacked_size(layer: &mut (dyn Read + Send)) -> Result<u64> {
+    let (mut blocks, mut files) = (0, 0);
+    let mut members = Members::new(layer);
+    while let Some(member) = members.next_member().map_err(malformed)? {
+        let stored = member.segments.as_ref().map_or(member.size, |all| all.iter().map(|(_, length)| length).sum());
+        blocks += Bytes(stored).align_up(Bytes::kib(4)).0;
+        files += 1;
+    }
+    Ok((blocks + files * 256).max(files * INODE_RATIO))
 }
 
 /// An archive goes when what it holds is safe in the backend's storage; until then every start tries again.

@@ -119,6 +119,11 @@ impl Store {
             file = bound::decompress(file, host::file::anonymous(scratch)?, host::file::free_space(scratch)?)
                 .map_err(|error| error.within(what()))?;
         }
+        Store::of_archive(file)
+    }
+
+    /// An archive that is not compressed.
+    pub fn of_archive(file: File) -> Result<Store> {
         let length = file.metadata().or_cannot(|| "look at the archive")?.len();
         let file = Arc::new(file);
         let members = read_names(&file, length)?;
@@ -474,7 +479,7 @@ impl<R: Read> Hashed<R> {
 
     /// The same, where no more than this is left.
     fn drain_at_most(&mut self, most: u64) -> Result<()> {
-        let read = io::copy(&mut Read::take(&mut *self, most + 1), &mut io::sink()).or_cannot(|| "read a layer")?;
+        let read = io::copy(&mut Read::take(&mut *self, most + 1), &mut io::sink()).map_err(untar::broken)?;
         match read > most {
             true => Err(malformed(format!("more than {} follow the end of a layer", Bytes(most)))),
             false => Ok(()),

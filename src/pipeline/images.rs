@@ -6,12 +6,17 @@
 use std::collections::BTreeSet;
 
 use super::Order;
+use crate::bytes::Bytes;
 use crate::container::{Base, BaseRecord, Embedded, EmbeddedRecord, Finder, embed};
-use crate::error::Result;
-use crate::plan::{Output, Plan};
+use crate::disk;
+use crate::error::{Result, Warning};
+use crate::plan::{DiskPlan, DiskSize, Load, Output, Plan};
 use crate::release::manifest::{HeldImage, PinnedImage};
 use crate::report::Reporter;
 use crate::root::{RootPath, RootTree, Workspace};
+
+/// What a system that starts for the first time writes beside its containers.
+const SPARE: Bytes = Bytes::mib(64);
 
 /// Containers that a tree holds.
 pub enum Embeds {
@@ -72,6 +77,22 @@ pub fn open_base(plan: &Plan, order: &Order, workspace: &Workspace, reporter: &R
 pub fn open_embedded(plan: &Plan, order: &Order, workspace: &Workspace, reporter: &Reporter) -> Result<Embeds> {
     let open = |finder: Finder<'_>| embed::open(&plan.root.containers, finder);
     find_images(plan, order, workspace, reporter, open).map(Embeds::Found)
+}
+
+/// A disk that is as large as its content also has room for the containers that its first start loads: it may start
+/// where it cannot grow.
+pub fn with_room(plan: &Plan, disk: &DiskPlan, tree: &RootTree, reporter: &Reporter) -> Result<DiskPlan> {
+    let mut disk = disk.clone();
+    let loaded = plan.root.containers.iter().any(|container| container.load == Load::AtFirstBoot);
+    if loaded && disk::boot::is_read_only(&disk) {
+        let text = "containers are not loaded when the system starts: the root filesystem is mounted read-only".into();
+        reporter.warn(Warning { text, place: None });
+    } else if loaded && disk.size == DiskSize::ToFit {
+        let room = embed::room_to_load(&plan.root.containers, tree)?;
+        disk.size = DiskSize::ContentPlus(room + SPARE);
+        reporter.log_line(&format!("{room} are left free for loading containers"));
+    }
+    Ok(disk)
 }
 
 /// What the manifest says of the containers below.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::Order;
 use super::foresight::Foreseen;
+use super::images::with_room;
 use super::pieces::{of_container, with_pieces};
 use crate::container::{self, Base};
 use crate::error::Result;
@@ -60,6 +61,7 @@ pub(super) fn pack(
     let (folder, stem) = (order.folder.as_path(), plan.image.stem());
     let artifact = match &plan.output {
         Output::Disk(disk) => {
+            let disk = &with_room(plan, disk, tree.tree(), reporter)?;
             let raw = disk::write(tree, disk, &folder.join(".disk.raw"), reporter)?;
             let identity = Identity {
                 seed: plan.seed,

@@ -62,7 +62,7 @@ fn holds(folder: &Path, bytes: &str) -> bool {
 #[test]
 fn a_disk_holds_containers_of_a_registry_and_of_an_archive_and_loads_them() {
     need!(root);
-    need!("podman", "runc", "skopeo", "docker-registry", "debugfs", "systemd-analyze");
+    need!("podman", "runc", "skopeo", "docker-registry", "debugfs", "dumpe2fs", "systemd-analyze");
     let _turn = together();
     let bench = Bench::new();
     let tiny = tiny(&bench);
@@ -163,6 +163,17 @@ fn a_disk_holds_containers_of_a_registry_and_of_an_archive_and_loads_them() {
     assert_eq!(docker[0]["RepoTags"], serde_json::json!([remote]));
     let docker = run("skopeo", &["inspect", "--config", &format!("docker-archive:{}", text(&app))]);
     assert_eq!(docker, run("skopeo", &["inspect", "--config", &format!("oci-archive:{}", text(&app))]));
+
+    // The disk is as large as its content, and what is loaded has room on it.
+    let layer = layout.join(read(&layout.join("manifest.json"))[0]["Layers"][0].as_str().unwrap());
+    let unpacked = run("sh", &["-c", &format!("zcat -f {} | wc -c", text(&layer))]);
+    let superblock = run("dumpe2fs", &["-h", text(&filesystem)]);
+    let number = |name: &str| -> u64 {
+        let line = superblock.lines().find(|line| line.starts_with(name)).unwrap();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    let (free, unpacked) = (number("Free blocks:") * number("Block size:"), unpacked.trim().parse::<u64>().unwrap());
+    assert!(free > unpacked + (64 << 20), "{free} bytes are free for {unpacked}");
 
     // What is pinned and in the cache needs no registry, and gives the same bytes.
     drop(registry);

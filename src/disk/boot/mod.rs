@@ -48,7 +48,7 @@ pub fn prepare(
 }
 
 /// Whether the root filesystem stays read-only.
-fn is_read_only(plan: &DiskPlan) -> bool {
+pub fn is_read_only(plan: &DiskPlan) -> bool {
     let root = device::with_role(plan, Role::Root);
     root.is_some_and(|(_, filesystem)| filesystem.mount_options.iter().any(|option| option == "ro"))
 }
