@@ -34,7 +34,7 @@ pub(super) const ELEMENTS: &[Element] = &[
             .refused("encrypted disks are not written yet"),
         attribute("bls", Value::Boolean)
             .about("Entries by the boot loader specification")
-            .ignored("Debian's GRUB reads no boot loader specification entries"),
+            .ignored("entries of the Boot Loader Specification are written where the image's own tools write them"),
     ]),
     element("bootloadersettings", &["bootloader"])
         .about("Options of programs that install the boot loader")

@@ -1,19 +1,19 @@
 //! GRUB's first two stages on a disk for BIOS.
 //!
-//! In: /boot/grub/i386-pc/boot.img and core.img of the tree. Out: the boot code of the MBR, and the core image in the BIOS
-//! boot partition (GPT) or in the gap behind the MBR. What grub-bios-setup does on a block device, done on a file: both
+//! In: boot.img and core.img of the tree, in /boot/grub/i386-pc or /boot/grub2/i386-pc. Out: the boot code of the MBR, and
+//! the core image in the BIOS boot partition (GPT) or in the gap behind the MBR. What grub-bios-setup does on a block device, done on a file: both
 //! images hold block numbers that say where the next stage begins (grub-core/boot/i386/pc/{boot,diskboot}.S).
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use super::family::Family;
+use super::grub::Platform;
 use crate::bytes::Bytes;
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::plan::{DiskPlan, PartitionTable, Role, Support};
 use crate::root::{RootPath, RootTree};
 
-/// Where GRUB's files for BIOS are in the image.
-pub const FOLDER: &str = "/boot/grub/i386-pc";
 const SECTOR: usize = 512;
 /// boot.img: number of the sector that holds the start of the core image.
 const KERNEL_SECTOR: usize = 0x5c;
@@ -24,10 +24,15 @@ const BLOCK_LIST: usize = SECTOR - 12;
 /// Segment that the rest is loaded to: 0x800 for the core image, and a sector further.
 const SEGMENT: u16 = 0x800 + (SECTOR as u16 >> 4);
 
+/// Where GRUB's files for BIOS are in the image.
+pub fn folder(family: Family) -> RootPath {
+    family.grub_folder().join(Platform::Pc.name())
+}
+
 /// Writes the core image and returns the boot code; nothing where the plan is not for BIOS.
 pub fn install(tree: &RootTree, plan: &DiskPlan, disk: &File) -> Result<Vec<u8>> {
-    let (boot, core) = (format!("{FOLDER}/boot.img"), format!("{FOLDER}/core.img"));
-    let (boot, core) = (RootPath::new(boot), RootPath::new(core));
+    let folder = folder(Family::of(tree)?);
+    let (boot, core) = (folder.join("boot.img"), folder.join("core.img"));
     if plan.firmware.bios == Support::No {
         return Ok(Vec::new());
     }
@@ -37,7 +42,7 @@ pub fn install(tree: &RootTree, plan: &DiskPlan, disk: &File) -> Result<Vec<u8>>
     let (mut boot, mut core) = (tree.read(&boot)?, tree.read(&core)?);
     let refuse = |why: String| Error::cannot(Exit::Description, "install GRUB for BIOS").because(why);
     if boot.len() != SECTOR || core.len() < 2 * SECTOR {
-        return Err(refuse("boot.img or core.img in /boot/grub/i386-pc is not one".into()));
+        return Err(refuse(format!("boot.img or core.img in {folder} is not one")));
     }
     let (place, room) = place(plan).ok_or_else(|| refuse("there is no BIOS boot partition".into()))?;
     if core.len() as u64 > room.0 {

@@ -3,6 +3,7 @@
 //! In: what the image has for it. Out: configuration of systemd-repart (fstab's `x-systemd.growfs` does the filesystem),
 //! else a unit of ours that calls growpart or sfdisk and then resize2fs. Never runs anything now.
 
+use super::family::Family;
 use super::is_read_only;
 use crate::error::{Error, Exit, Result};
 use crate::plan::{DiskPlan, GrowRoot, PartitionTable, Warning};
@@ -67,10 +68,7 @@ pub fn prepare(plan: &DiskPlan, tree: &RootTree, reporter: &Reporter) -> Result<
     }
     let is_able = has(&["systemd", "findmnt", "resize2fs"]) && (has(&["growpart"]) || has(&["sfdisk", "partx"]));
     if !is_able {
-        let package = match plan.table {
-            PartitionTable::Gpt => "systemd-repart, or cloud-guest-utils and e2fsprogs",
-            PartitionTable::Msdos => "fdisk and e2fsprogs",
-        };
+        let package = Family::of(tree)?.growing_packages(plan.table);
         return Err(Error::cannot(Exit::Description, "let the root filesystem grow at first boot (oem-resize)")
             .because(
                 "the image has neither systemd-repart with a GPT, nor growpart or sfdisk with resize2fs and systemd",

@@ -1,15 +1,17 @@
 //! GRUB 2: its configuration, its modules and images in the tree.
 //!
-//! In: the plan, the kernels. Out: /boot/grub/grub.cfg, /etc/default/grub, /boot/grub/PLATFORM with what the firmware
-//! loads. Written as grub-install and grub-mkconfig would, but from the plan alone: nothing of the build host is looked at.
+//! In: the plan, the kernels. Out: grub.cfg and, in PLATFORM beside it, what the firmware loads: below /boot/grub, or
+//! /boot/grub2 as SUSE and Fedora call it. Written as grub-install and grub-mkconfig would, but from the plan alone: nothing of the build host is looked at.
 
 use super::device;
+use super::entries;
+use super::family::Family;
 use super::kernel::Kernel;
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host::file;
 use crate::host::program::Program;
 use crate::host::sandbox::Sandbox;
-use crate::plan::{BootPlan, DiskPlan, Initrd, PartitionTable, Persistency, Role, TimeoutStyle, Warning};
+use crate::plan::{BootPlan, DiskPlan, Initrd, PartitionTable, Role, TimeoutStyle, Warning};
 use crate::report::Reporter;
 use crate::root::{RootPath, RootTree};
 
@@ -31,13 +33,6 @@ impl Platform {
         }
     }
 
-    fn package(self) -> &'static str {
-        match self {
-            Platform::Pc => "grub-pc-bin",
-            Platform::Efi => "grub-efi-amd64-bin",
-        }
-    }
-
     fn firmware(self) -> &'static str {
         match self {
             Platform::Pc => "BIOS",
@@ -46,16 +41,37 @@ impl Platform {
     }
 }
 
-/// Where Debian's packages put GRUB's platforms.
-const FOLDER: &str = "/usr/lib/grub";
+/// Where packages put GRUB's platforms: those of Debian and Fedora, of SUSE, and of SUSE before 15.
+const FOLDERS: [&str; 3] = ["/usr/lib/grub", "/usr/share/grub2", "/usr/lib/grub2"];
+/// Debian's name of the program that makes GRUB's images, and everybody else's.
+const MAKERS: [&str; 2] = ["grub-mkimage", "grub2-mkimage"];
 
-/// Where GRUB's modules come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where GRUB's modules come from, and the program that makes an image of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Source {
     /// The image's own package.
-    Image,
+    Image(Supply),
     /// The build host's, because the image has none.
-    Host,
+    Host(Supply),
+}
+
+/// GRUB of one package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Supply {
+    /// Of one platform.
+    modules: String,
+    /// The program.
+    maker: &'static str,
+}
+
+impl Supply {
+    /// The first that is there.
+    fn find(platform: Platform, is_there: impl Fn(&str) -> bool) -> Option<Supply> {
+        let folders = FOLDERS.iter().map(|folder| format!("{folder}/{}", platform.name()));
+        let modules = folders.into_iter().find(|folder| is_there(&format!("{folder}/kernel.img")))?;
+        let maker = MAKERS.into_iter().find(|name| is_there(&format!("/usr/bin/{name}")))?;
+        Some(Supply { modules, maker })
+    }
 }
 
 /// Where /boot is: its partition's number, its filesystem's UUID, and /boot as that filesystem calls it.
@@ -73,18 +89,33 @@ fn boot_filesystem(plan: &DiskPlan) -> Result<BootFilesystem> {
     Ok(BootFilesystem { number: partition.number, uuid: device::filesystem_uuid(filesystem), folder })
 }
 
-/// Writes /boot/grub/grub.cfg.
-pub fn configure(plan: &DiskPlan, kernels: &[Kernel], tree: &RootTree) -> Result<()> {
-    let path = RootPath::new("/boot/grub/grub.cfg");
-    tree.write(&path, configuration(plan, kernels)?, 0o600)
+impl BootFilesystem {
+    /// A file in /boot, as this filesystem calls it.
+    fn name(&self, path: String) -> String {
+        path.strip_prefix("/boot").map(|name| format!("{}{name}", self.folder)).unwrap_or(path)
+    }
 }
 
-fn configuration(plan: &DiskPlan, kernels: &[Kernel]) -> Result<String> {
-    let boot = boot_filesystem(plan)?;
+/// Writes grub.cfg, and the entries that it reads where the image's own tools write such.
+pub fn configure(plan: &DiskPlan, kernels: &[Kernel], tree: &RootTree) -> Result<()> {
+    let (family, boot) = (Family::of(tree)?, boot_filesystem(plan)?);
+    let mut reading = String::new();
+    if entries::are_used(family, tree) {
+        reading = entries::read_by_grub(boot.folder);
+        let arguments = unescaped_arguments(plan);
+        let initrd = plan.boot.initrd;
+        entries::write(kernels, initrd, &plan.boot.title, &arguments, |path| boot.name(path), tree)?;
+    }
+    let path = family.grub_folder().join("grub.cfg");
+    tree.write(&path, configuration(plan, family, &boot, &reading, kernels), 0o600)
+}
+
+fn configuration(plan: &DiskPlan, family: Family, boot: &BootFilesystem, reading: &str, kernels: &[Kernel]) -> String {
     let style = style(&plan.boot);
     let mut text = format!(
-        "# The first configuration of this image; update-grub writes another one from /etc/default/grub.\n\
+        "# The first configuration of this image; {} writes another one from /etc/default/grub.\n\
          set default=0\nset timeout_style={style}\nset timeout={}\n",
+        family.configures_grub(),
         plan.boot.timeout
     );
     if uses_serial(plan) {
@@ -100,14 +131,14 @@ fn configuration(plan: &DiskPlan, kernels: &[Kernel]) -> Result<String> {
     text += "insmod all_video\n";
     // On a copy of the disk beside the disk, the one that GRUB itself came from is tried first.
     text += &format!("search --no-floppy --fs-uuid --set=root --hint=\"$root\" {}\n", boot.uuid);
+    // What it finds comes first; the others are for a GRUB that finds nothing.
+    text += reading;
     let arguments = kernel_arguments(plan);
     let entry = |title: &str, kernel: &Kernel, indent: &str| {
-        let strip =
-            |path: String| path.strip_prefix("/boot").map(|name| format!("{}{name}", boot.folder)).unwrap_or(path);
         let mut text = format!("{indent}menuentry {} {{\n", quoted(title));
-        text += &format!("{indent}  linux {} {arguments}\n", strip(kernel.image()));
+        text += &format!("{indent}  linux {} {arguments}\n", boot.name(kernel.image()));
         if plan.boot.initrd != Initrd::None {
-            text += &format!("{indent}  initrd {}\n", strip(kernel.initrd()));
+            text += &format!("{indent}  initrd {}\n", boot.name(kernel.initrd()));
         }
         text + indent + "}\n"
     };
@@ -121,10 +152,10 @@ fn configuration(plan: &DiskPlan, kernels: &[Kernel]) -> Result<String> {
             text += "}\n";
         }
     }
-    Ok(text)
+    text
 }
 
-fn style(boot: &BootPlan) -> &'static str {
+pub(super) fn style(boot: &BootPlan) -> &'static str {
     match boot.timeout_style {
         TimeoutStyle::Menu => "menu",
         TimeoutStyle::Countdown => "countdown",
@@ -132,16 +163,25 @@ fn style(boot: &BootPlan) -> &'static str {
     }
 }
 
-fn uses_serial(plan: &DiskPlan) -> bool {
+pub(super) fn uses_serial(plan: &DiskPlan) -> bool {
     plan.boot.input_terminals.iter().chain(&plan.boot.output_terminals).any(|terminal| terminal == "serial")
 }
 
-fn serial(plan: &DiskPlan) -> &str {
+pub(super) fn serial(plan: &DiskPlan) -> &str {
     plan.boot.serial.as_deref().unwrap_or("--unit=0 --speed=115200")
 }
 
-/// `root=...`, `ro`, and what the description says; the description wins.
+/// `root=...`, `ro`, and what the description says; the description wins. As GRUB's script language spells it.
 fn kernel_arguments(plan: &DiskPlan) -> String {
+    arguments(plan, escaped)
+}
+
+/// The same, as an entry of the Boot Loader Specification has it.
+fn unescaped_arguments(plan: &DiskPlan) -> String {
+    arguments(plan, str::to_string)
+}
+
+fn arguments(plan: &DiskPlan, spelled: impl Fn(&str) -> String) -> String {
     let given: Vec<&str> = plan.boot.command_line.split_whitespace().collect();
     let mut words = Vec::new();
     if !given.iter().any(|word| word.starts_with("root="))
@@ -160,7 +200,7 @@ fn kernel_arguments(plan: &DiskPlan) -> String {
     }
     let line = plan.boot.command_line.trim();
     if !line.is_empty() {
-        words.push(escaped(line));
+        words.push(spelled(line));
     }
     words.join(" ")
 }
@@ -185,68 +225,7 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-/// Writes /etc/default/grub where the image can make its own configuration later; other settings in it stay.
-pub fn set_defaults(plan: &DiskPlan, tree: &RootTree) -> Result<()> {
-    if !["/usr/sbin/grub-mkconfig", "/usr/sbin/update-grub"].iter().any(|path| tree.exists(&RootPath::new(path))) {
-        return Ok(());
-    }
-    let path = RootPath::new("/etc/default/grub");
-    let old = tree.read_if_there(&path)?.unwrap_or_default();
-    let style = style(&plan.boot);
-    let mut settings = vec![
-        ("GRUB_DEFAULT", "0".to_string()),
-        ("GRUB_TIMEOUT", plan.boot.timeout.to_string()),
-        ("GRUB_TIMEOUT_STYLE", style.into()),
-        ("GRUB_DISTRIBUTOR", plan.boot.title.clone()),
-        ("GRUB_CMDLINE_LINUX_DEFAULT", String::new()),
-        ("GRUB_CMDLINE_LINUX", plan.boot.command_line.clone()),
-        ("GRUB_DISABLE_OS_PROBER", "true".into()),
-    ];
-    if !plan.boot.input_terminals.is_empty() {
-        settings.push(("GRUB_TERMINAL_INPUT", plan.boot.input_terminals.join(" ")));
-    }
-    if !plan.boot.output_terminals.is_empty() {
-        settings.push(("GRUB_TERMINAL_OUTPUT", plan.boot.output_terminals.join(" ")));
-    }
-    if uses_serial(plan) {
-        settings.push(("GRUB_SERIAL_COMMAND", format!("serial {}", serial(plan))));
-    }
-    if plan.persistency == Persistency::PartUuid {
-        settings.push(("GRUB_DISABLE_LINUX_PARTUUID", "false".into()));
-    }
-    tree.write(&path, with_settings(&old, &settings), 0o644)
-}
-
-/// Replaces the lines that set one of these, and adds the others.
-fn with_settings(old: &[u8], settings: &[(&str, String)]) -> Vec<u8> {
-    let mut text = Vec::new();
-    let mut missing: Vec<&(&str, String)> = settings.iter().collect();
-    let line = |(name, value): &(&str, String)| {
-        let value: String =
-            value.chars().flat_map(|char| "\"\\$`".contains(char).then_some('\\').into_iter().chain([char])).collect();
-        format!("{name}=\"{value}\"\n")
-    };
-    for old_line in old.split_inclusive(|byte| *byte == b'\n') {
-        let set = settings
-            .iter()
-            .find(|(name, _)| old_line.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"=")));
-        match set {
-            Some(setting) if missing.iter().any(|missing| missing.0 == setting.0) => {
-                missing.retain(|missing| missing.0 != setting.0);
-                text.extend(line(setting).into_bytes());
-            }
-            Some(_) => {}
-            None => text.extend(old_line),
-        }
-    }
-    if !text.is_empty() && !text.ends_with(b"\n") {
-        text.push(b'\n');
-    }
-    missing.into_iter().for_each(|setting| text.extend(line(setting).into_bytes()));
-    text
-}
-
-/// Copies GRUB's modules to /boot/grub/PLATFORM, where it looks for them, and makes `image` with them. 65 where neither
+/// Copies GRUB's modules to where it looks for them, and makes `image` with them. 65 where neither
 /// the image nor this host has GRUB for the platform.
 pub fn make_image(
     plan: &DiskPlan,
@@ -257,8 +236,11 @@ pub fn make_image(
     reporter: &Reporter,
 ) -> Result<()> {
     let boot = boot_filesystem(plan)?;
-    let own = RootPath::new("/boot/grub").join(platform.name());
+    let grub = Family::of(tree)?.grub_folder();
+    let own = grub.join(platform.name());
     let source = copy_modules(platform, &own, tree, reporter)?;
+    // The folder's name, as the filesystem of /boot sees it.
+    let grub = format!("{}/{}", boot.folder, String::from_utf8_lossy(grub.name()));
     let early = own.join("load.cfg");
     let mut modules = vec!["part_gpt", "part_msdos", "ext2", "search_fs_uuid"];
     let prefix = match platform {
@@ -266,17 +248,16 @@ pub fn make_image(
             modules.push("biosdisk");
             let table = if plan.table == PartitionTable::Gpt { "gpt" } else { "msdos" };
             // The partition of /boot on the disk that the BIOS started from.
-            format!("(,{table}{}){}/grub", boot.number, boot.folder)
+            format!("(,{table}{}){grub}", boot.number)
         }
         Platform::Efi => {
             modules.extend(["fat", "normal", "configfile", "linux", "all_video", "serial"]);
-            tree.write(&early, early_configuration(plan)?, 0o644)?;
-            format!("{}/grub", boot.folder)
+            tree.write(&early, early_configuration(plan, tree)?, 0o644)?;
+            grub
         }
     };
-    let folder = format!("{FOLDER}/{}", platform.name());
-    let arguments = |early: &str, output: &str| {
-        let mut words = vec!["-O", platform.name(), "-d", &folder, "-p", &prefix, "-o", output];
+    let arguments = |supply: &Supply, early: &str, output: &str| {
+        let mut words = vec!["-O", platform.name(), "-d", &supply.modules, "-p", &prefix, "-o", output];
         if platform == Platform::Efi {
             words.extend(["-c", early]);
         }
@@ -285,53 +266,51 @@ pub fn make_image(
     };
     tree.create_folders(&image.parent(), 0o755)?;
     match source {
-        Source::Image => {
-            let words = arguments(&early.to_string(), &image.to_string());
-            sandbox.run(reporter, &[vec!["grub-mkimage".to_string()], words].concat())?;
+        Source::Image(supply) => {
+            let words = arguments(&supply, &early.to_string(), &image.to_string());
+            sandbox.run(reporter, &[vec![supply.maker.to_string()], words].concat())?;
             tree.set_mode(image, 0o644)
         }
-        Source::Host => {
+        Source::Host(supply) => {
             let scratch = tempfile::tempdir().or_cannot(|| "make a folder for GRUB's image")?;
             let (output, early) = (scratch.path().join("image"), scratch.path().join("load.cfg"));
-            file::write(&early, early_configuration(plan)?.as_bytes())?;
-            let words = arguments(&early.display().to_string(), &output.display().to_string());
-            Program::new("grub-mkimage").args(words).run(reporter)?;
+            file::write(&early, early_configuration(plan, tree)?.as_bytes())?;
+            let words = arguments(&supply, &early.display().to_string(), &output.display().to_string());
+            Program::new(supply.maker).args(words).run(reporter)?;
             tree.write(image, file::read(&output)?, 0o644)
         }
     }
 }
 
 /// What GRUB does before it can read its configuration: find the filesystem of /boot.
-pub fn early_configuration(plan: &DiskPlan) -> Result<String> {
-    let boot = boot_filesystem(plan)?;
-    Ok(format!("search.fs_uuid {} root\nset prefix=($root)'{}/grub'\n", boot.uuid, boot.folder))
+pub fn early_configuration(plan: &DiskPlan, tree: &RootTree) -> Result<String> {
+    let (boot, grub) = (boot_filesystem(plan)?, Family::of(tree)?.grub_folder());
+    let name = String::from_utf8_lossy(grub.name()).into_owned();
+    Ok(format!("search.fs_uuid {} root\nset prefix=($root)'{}/{name}'\n", boot.uuid, boot.folder))
 }
 
 fn copy_modules(platform: Platform, own: &RootPath, tree: &RootTree, reporter: &Reporter) -> Result<Source> {
-    let folder = format!("{FOLDER}/{}", platform.name());
     let is_wanted = |name: &[u8]| [&b".mod"[..], b".lst"].iter().any(|end| name.ends_with(end)) || name == b"boot.img";
-    let inside = RootPath::new(&folder);
     tree.create_folders(own, 0o755)?;
-    if tree.exists(&inside.join("kernel.img")) && tree.exists(&RootPath::new("/usr/bin/grub-mkimage")) {
+    if let Some(supply) = Supply::find(platform, |path| tree.exists(&RootPath::new(path))) {
+        let inside = RootPath::new(&supply.modules);
         for name in tree.names(&inside)?.into_iter().filter(|name| is_wanted(name)) {
             // The package's own file under a second name: no room is taken twice.
             tree.remove(&own.join(&name))?;
             tree.hard_link(&inside.join(&name), &own.join(&name))?;
         }
-        return Ok(Source::Image);
+        return Ok(Source::Image(supply));
     }
-    let host = std::path::Path::new(&folder);
-    if !file::is_file(&host.join("kernel.img")) {
+    let packages = Family::of(tree)?.grub_packages(platform);
+    let Some(supply) = Supply::find(platform, |path| file::is_file(std::path::Path::new(path))) else {
+        let folders = FOLDERS.map(|folder| format!("{folder}/{}", platform.name())).join(", ");
         return Err(Error::cannot(Exit::Description, format!("make the disk start from {}", platform.firmware()))
-            .because(format!("the image has no GRUB for it ({folder}), and neither has this host"))
-            .hint(format!("add {} to the image's packages", platform.package())));
-    }
+            .because(format!("the image has no GRUB for it ({folders}), and neither has this host"))
+            .hint(format!("add {packages} to the image's packages")));
+    };
+    let host = std::path::Path::new(&supply.modules);
     reporter.warn(Warning {
-        text: format!(
-            "GRUB for {} comes from this host, because the image lacks {}",
-            platform.firmware(),
-            platform.package()
-        ),
+        text: format!("GRUB for {} comes from this host, because the image lacks {packages}", platform.firmware(),),
         place: None,
     });
     for name in file::names(host)? {
@@ -339,5 +318,5 @@ fn copy_modules(platform: Platform, own: &RootPath, tree: &RootTree, reporter: &
             tree.write(&own.join(name.as_encoded_bytes()), file::read(&host.join(&name))?, 0o644)?;
         }
     }
-    Ok(Source::Host)
+    Ok(Source::Host(supply))
 }

@@ -1,6 +1,6 @@
 //! The initrd of each kernel, made once, for any machine.
 //!
-//! In: initramfs-tools or dracut of the image, the kernels. Out: /boot/initrd.img-VERSION, the same bytes each time. The
+//! In: initramfs-tools or dracut of the image, the kernels. Out: their initrds in /boot, the same bytes each time. The
 //! program packs with its fastest compression; the archive is made independent of when and where it was packed, and is
 //! compressed again here, on all cores. Nothing of the build host decides what is in it. Who calls may have them from an
 //! earlier build ([`Keeper`]).
@@ -8,6 +8,7 @@
 use std::io::{Read, Write};
 
 use super::cpio::{Early, first_archive, normalise};
+use super::family::Family;
 use super::kernel::Kernel;
 use crate::bytes::Bytes;
 use crate::error::{Error, Exit, OrCannot, Result};
@@ -186,9 +187,9 @@ fn maker(choice: Initrd, tree: &RootTree) -> Result<Maker> {
                 Initrd::Dracut => "initrd_system=\"dracut\" is asked for, and the image has no dracut",
                 _ => "the image has neither initramfs-tools nor dracut",
             })
-            .hint(match choice {
-                Initrd::Dracut => "add dracut to the image's packages",
-                _ => "add initramfs-tools or dracut to the image's packages, or say initrd_system=\"none\"",
+            .hint(match (choice, Family::of(tree)?.initrd_packages()) {
+                (Initrd::Dracut, _) => "add dracut to the image's packages".to_string(),
+                (_, packages) => format!("add {packages} to the image's packages, or say initrd_system=\"none\""),
             })),
     }
 }
@@ -210,7 +211,7 @@ fn refuse_this_machine_only(tree: &RootTree) -> Result<()> {
 }
 
 fn knows_zstd(kernel: &Kernel, tree: &RootTree) -> Result<bool> {
-    let config = tree.read_if_there(&RootPath::new(format!("/boot/config-{}", kernel.version)))?.unwrap_or_default();
+    let config = kernel.configuration(tree)?;
     Ok(config.split(|byte| *byte == b'\n').any(|line| line == b"CONFIG_RD_ZSTD=y"))
 }
 

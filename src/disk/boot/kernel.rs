@@ -1,17 +1,23 @@
 //! The kernels of an image.
 //!
-//! In: /boot of the tree. Out: their versions, the newest first. Never looks into them.
+//! In: /boot and /usr/lib/modules of the tree. Out: their versions, the newest first, each in /boot. Never looks into them.
 
 use std::cmp::Ordering;
 
+use super::family::Family;
 use crate::error::{Error, Exit, Result};
 use crate::root::{RootPath, RootTree};
+
+/// Where packages of a distribution with one /usr have a kernel, beside its modules.
+const MODULES: &str = "/usr/lib/modules";
 
 /// A kernel in /boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {
     /// What follows `vmlinuz-`, as `uname -r` says it.
     pub version: String,
+    /// Whose names its files have.
+    pub family: Family,
 }
 
 impl Kernel {
@@ -22,26 +28,64 @@ impl Kernel {
 
     /// Its initrd.
     pub fn initrd(&self) -> String {
-        format!("/boot/initrd.img-{}", self.version)
+        self.family.initrd(&self.version)
     }
+
+    /// The configuration that it was built with.
+    pub fn configuration(&self, tree: &RootTree) -> Result<Vec<u8>> {
+        let version = &self.version;
+        for path in [format!("/boot/config-{version}"), format!("{MODULES}/{version}/config")] {
+            if let Some(text) = tree.read_if_there(&RootPath::new(path))? {
+                return Ok(text);
+            }
+        }
+        Ok(Vec::new())
+    }
+}
+
+/// Gives every kernel below /usr/lib/modules its name in /boot, as SUSE's and Fedora's packages do in a running system:
+/// a second name of the same file, so that a boot loader finds it where /boot is a filesystem of its own, too.
+pub fn gather(tree: &RootTree) -> Result<()> {
+    let modules = RootPath::new(MODULES);
+    if !tree.is_folder(&modules) {
+        return Ok(());
+    }
+    for version in tree.names(&modules)? {
+        let kernel = modules.join(&version).join("vmlinuz");
+        let boot = RootPath::new([b"/boot/vmlinuz-", version.as_slice()].concat());
+        // What a symlink there leads to is on the other filesystem.
+        let is_file = tree.entry(&boot)?.is_some_and(|entry| entry.is_file());
+        if is_version(&version) && !is_file && tree.entry(&kernel)?.is_some_and(|entry| entry.is_file()) {
+            tree.create_folders(&boot.parent(), 0o755)?;
+            tree.remove(&boot)?;
+            tree.hard_link(&kernel, &boot)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether it can be the version of a kernel: dracut's rescue kernels have the machine's id instead, and are not shipped.
+fn is_version(name: &[u8]) -> bool {
+    let is_usual = |byte: &u8| byte.is_ascii_alphanumeric() || b"-+._~".contains(byte);
+    !name.is_empty() && name.iter().all(is_usual) && !name.starts_with(b"0-rescue-")
 }
 
 /// All of them, the newest first. 65 where there is none.
 pub fn kernels(tree: &RootTree) -> Result<Vec<Kernel>> {
+    let family = Family::of(tree)?;
     let mut found = Vec::new();
     for name in tree.names(&RootPath::new("/boot"))? {
         if let Some(version) = name.strip_prefix(b"vmlinuz-")
-            && let Ok(version) = std::str::from_utf8(version)
-            && version.chars().all(|char| char.is_ascii_alphanumeric() || "-+._~".contains(char))
+            && is_version(version)
         {
-            found.push(Kernel { version: version.to_string() });
+            found.push(Kernel { version: String::from_utf8_lossy(version).into_owned(), family });
         }
     }
     found.sort_by(|a, b| compare(b.version.as_bytes(), a.version.as_bytes()));
     if found.is_empty() {
         return Err(Error::cannot(Exit::Description, "make the disk start")
             .because("there is no kernel in the image (/boot/vmlinuz-*)")
-            .hint("add a kernel to the image's packages, for instance linux-image-amd64 or linux-image-cloud-amd64"));
+            .hint(format!("add a kernel to the image's packages, for instance {}", family.kernel_packages())));
     }
     Ok(found)
 }

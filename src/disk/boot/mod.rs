@@ -6,8 +6,11 @@
 
 pub mod bios;
 pub mod cpio;
+pub mod defaults;
 pub mod device;
 pub mod efi;
+pub mod entries;
+pub mod family;
 pub mod fstab;
 pub mod grow;
 pub mod grub;
@@ -18,7 +21,8 @@ use crate::error::Result;
 use crate::host::sandbox::Sandbox;
 use crate::plan::{DiskPlan, Role, Support};
 use crate::report::Reporter;
-use crate::root::{RootPath, RootTree};
+use crate::root::RootTree;
+use family::Family;
 use grub::Platform;
 
 /// Prepares the tree, before the scrub and while the image still has its package manager. `epoch` is the image's date.
@@ -31,14 +35,15 @@ pub fn prepare(
     keeper: &initrd::Keeper<'_>,
     reporter: &Reporter,
 ) -> Result<()> {
-    let kernels = kernel::kernels(tree)?;
+    kernel::gather(tree)?;
+    let (kernels, family) = (kernel::kernels(tree)?, Family::of(tree)?);
     grow::prepare(plan, tree, reporter)?;
     fstab::write(plan, tree, sandbox, reporter)?;
-    grub::set_defaults(plan, tree)?;
+    defaults::set(plan, family, tree)?;
     initrd::make(plan.boot.initrd, &kernels, epoch, tree, sandbox, keeper, reporter)?;
     grub::configure(plan, &kernels, tree)?;
     if plan.firmware.bios != Support::No {
-        let image = RootPath::new(bios::FOLDER).join("core.img");
+        let image = bios::folder(family).join("core.img");
         grub::make_image(plan, Platform::Pc, &image, tree, sandbox, reporter)?;
     }
     if plan.firmware.uefi != Support::No {

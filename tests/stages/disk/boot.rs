@@ -4,8 +4,9 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use ingot::bytes::Bytes;
+use ingot::disk::boot::family::Family;
 use ingot::disk::boot::initrd::{Initrds, Origin};
-use ingot::disk::boot::{bios, cpio, efi, fstab, grow, grub, initrd, kernel};
+use ingot::disk::boot::{bios, cpio, defaults, efi, fstab, grow, grub, initrd, kernel};
 use ingot::error::Exit;
 use ingot::host::sandbox::Sandbox;
 use ingot::plan::*;
@@ -152,11 +153,11 @@ fn settings_of_update_grub_are_set_and_others_stay() {
     let own = tree(&["/usr/sbin/update-grub"]);
     own.write(
         "/etc/default/grub",
-        "GRUB_TIMEOUT=5\n# a comment\nGRUB_BACKGROUND=/x.png\nGRUB_TIMEOUT=6\nGRUB_TIMEOUTX=7",
+        "GRUB_TIMEOUT=5\n# a comment\nGRUB_TERMINAL=gfxterm\nGRUB_BACKGROUND=/x.png\nGRUB_TIMEOUT=6\nGRUB_TIMEOUTX=7",
     );
     let mut plan = everything();
     plan.boot.command_line = "a=\"b c\" $HOME".into();
-    grub::set_defaults(&plan, &own.tree).unwrap();
+    defaults::set(&plan, Family::Debian, &own.tree).unwrap();
     assert_eq!(
         own.text("/etc/default/grub"),
         r#"GRUB_TIMEOUT="1"
@@ -176,7 +177,7 @@ GRUB_SERIAL_COMMAND="serial --speed=115200"
     );
     // Nothing in the image reads it.
     let none = tree(&[]);
-    grub::set_defaults(&plan, &none.tree).unwrap();
+    defaults::set(&plan, Family::Debian, &none.tree).unwrap();
     assert!(!none.exists("/etc/default/grub"));
 }
 
@@ -273,12 +274,138 @@ fn the_signed_loaders_are_found_by_the_firmware_and_find_their_configuration() {
     assert_eq!(tree.text("/boot/efi/EFI/ubuntu/grub.cfg"), stub);
 }
 
+/// What os-release of these says, and their names: the kernel's folder, its initrd, GRUB's folder and modules.
+#[test]
+fn suse_and_fedora_find_what_they_look_for_under_their_own_names() {
+    let rows = [
+        ("ID=\"opensuse-leap\"\nID_LIKE=\"suse opensuse\"\n", "initrd-6.4.0-150-default", "grub2-i386-pc"),
+        ("ID=fedora\n", "initramfs-6.4.0-150-default.img", "grub2-pc-modules and grub2-tools"),
+    ];
+    for (text, name, packages) in rows {
+        let kernel = "/usr/lib/modules/6.4.0-150-default/vmlinuz";
+        let tree = tree(&[kernel, "/boot/vmlinuz-0-rescue-0123456789abcdef", "/usr/sbin/grub2-mkconfig"]);
+        tree.write("/usr/lib/os-release", text);
+        tree.write("/usr/lib/modules/6.4.0-150-default/config", "CONFIG_RD_ZSTD=y\n");
+        tree.write("/usr/lib/modules/6.3-no-kernel/config", "");
+        // What SUSE's package makes; on a filesystem of its own nothing could follow it.
+        let boot = RootPath::new("/boot/vmlinuz-6.4.0-150-default");
+        tree.tree.symlink("../usr/lib/modules/6.4.0-150-default/vmlinuz", &boot).unwrap();
+        kernel::gather(&tree.tree).unwrap();
+        let entry = tree.tree.entry(&boot).unwrap().unwrap();
+        assert!(entry.is_file() && entry.links == 2, "{text}");
+        let kernels = kernel::kernels(&tree.tree).unwrap();
+        let initrds: Vec<String> = kernels.iter().map(kernel::Kernel::initrd).collect();
+        assert_eq!(initrds, [format!("/boot/{name}")]);
+        assert_eq!(kernels[0].configuration(&tree.tree).unwrap(), b"CONFIG_RD_ZSTD=y\n");
+        let plan = everything();
+        grub::configure(&plan, &kernels, &tree.tree).unwrap();
+        let configuration = tree.text("/boot/grub2/grub.cfg");
+        assert!(configuration.contains("; grub2-mkconfig writes another one from /etc/default/grub.\n"));
+        assert!(configuration.contains(&format!("  linux /vmlinuz-6.4.0-150-default root=")), "{configuration}");
+        assert!(configuration.contains(&format!("  initrd /{name}\n")), "{configuration}");
+        let family = Family::of(&tree.tree).unwrap();
+        defaults::set(&plan, family, &tree.tree).unwrap();
+        assert!(tree.text("/etc/default/grub").contains("GRUB_TIMEOUT=\"1\"\n"));
+        assert_eq!(bios::folder(family).to_string(), "/boot/grub2/i386-pc");
+        assert!(!tree.exists("/boot/grub") && !tree.exists("/etc/sysconfig/bootloader"));
+        // No program of the image is called, because it has no GRUB; this host's is, or the package is named.
+        let image = RootPath::new("/boot/grub2/i386-pc/core.img");
+        let reporter = Reporter::silent();
+        let made = grub::make_image(&plan, grub::Platform::Pc, &image, &tree.tree, &tree.sandbox, &reporter);
+        let said = match made {
+            Ok(()) => reporter.warnings()[0].text.clone(),
+            Err(error) => error.hint_text().unwrap().to_string(),
+        };
+        assert!(said.contains(packages), "{said}");
+    }
+}
+
+#[test]
+fn red_hats_grub_reads_entries_that_the_next_kernel_adds_to() {
+    let kernel = "/boot/vmlinuz-6.5.6-300.fc39.x86_64";
+    let writer = "/usr/lib/kernel/install.d/20-grub.install";
+    let tree = tree(&[kernel, writer, "/usr/lib/grub/i386-pc/blscfg.mod"]);
+    tree.write("/etc/os-release", "ID=fedora\n");
+    // What kernel-install wrote during the build, and what an overlay brought.
+    let entries = "/boot/loader/entries";
+    let named = format!("{entries}/0123456789abcdef0123456789abcdef-6.5.6-300.fc39.x86_64.conf");
+    tree.write(&named, "title x\nlinux /vmlinuz-6.5.6-300.fc39.x86_64\n");
+    tree.write(&format!("{entries}/memtest.conf"), "title memtest\nlinux /memtest\n");
+    let mut plan = everything();
+    plan.boot.command_line = "quiet x=$y;z".into();
+    grub::configure(&plan, &kernel::kernels(&tree.tree).unwrap(), &tree.tree).unwrap();
+    let root = plan.partitions[4].filesystem.as_ref().unwrap().uuid;
+    assert_eq!(
+        tree.text(&format!("{entries}/fedora-6.5.6-300.fc39.x86_64.conf")),
+        format!(
+            "\
+title ingot test (6.5.6-300.fc39.x86_64)
+version 6.5.6-300.fc39.x86_64
+linux /vmlinuz-6.5.6-300.fc39.x86_64
+initrd /initramfs-6.5.6-300.fc39.x86_64.img
+options root=UUID={root} ro quiet x=$y;z
+grub_users $grub_users
+grub_arg --unrestricted
+grub_class fedora
+"
+        )
+    );
+    assert!(!tree.exists(&named) && tree.exists(&format!("{entries}/memtest.conf")));
+    let configuration = tree.text("/boot/grub2/grub.cfg");
+    let (before, after) = configuration.split_once("\nblscfg\n").unwrap();
+    assert!(before.ends_with("\nset boot=$root\nset blsdir=/loader/entries\ninsmod blscfg"), "{before}");
+    assert!(after.starts_with("menuentry 'ingot test' {\n  linux /vmlinuz-6.5.6-300.fc39.x86_64 root="), "{after}");
+}
+
+#[test]
+fn suses_tools_know_which_boot_loader_there_is() {
+    let tree = tree(&["/sbin/update-bootloader"]);
+    tree.write("/etc/sysconfig/bootloader", "## Path: System/Bootloader\nLOADER_TYPE=\"none\"\nTRUSTED_BOOT=\"no\"\n");
+    let mut plan = everything();
+    plan.firmware.secure_boot = Support::WherePossible;
+    defaults::set(&plan, Family::Suse, &tree.tree).unwrap();
+    let wanted = "## Path: System/Bootloader\nLOADER_TYPE=\"grub2-efi\"\nTRUSTED_BOOT=\"no\"\nSECURE_BOOT=\"yes\"\n";
+    assert_eq!(tree.text("/etc/sysconfig/bootloader"), wanted);
+    plan.firmware = Firmware { bios: Support::Yes, uefi: Support::No, secure_boot: Support::No };
+    defaults::set(&plan, Family::Suse, &tree.tree).unwrap();
+    assert!(tree.text("/etc/sysconfig/bootloader").contains("LOADER_TYPE=\"grub2\"\n"));
+}
+
+#[test]
+fn the_signed_loaders_of_suse_and_fedora_are_theirs() {
+    let mut plan = everything();
+    plan.firmware.secure_boot = Support::Yes;
+    let boot = plan.partitions[2].filesystem.as_ref().unwrap().uuid;
+    let stub = format!("search.fs_uuid {boot} root\nset prefix=($root)'/grub2'\nconfigfile $prefix/grub.cfg\n");
+    let (shim, grub) = ("/usr/share/efi/x86_64/shim.efi", "/usr/share/efi/x86_64/grub.efi");
+    let suse = tree(&[shim, grub, "/usr/share/efi/x86_64/MokManager.efi"]);
+    suse.write("/etc/os-release", "ID=sles\n");
+    efi::prepare(&plan, &suse.tree, &suse.sandbox, &Reporter::silent()).unwrap();
+    assert_eq!(suse.text("/boot/efi/EFI/BOOT/BOOTX64.EFI"), shim);
+    assert_eq!(suse.text("/boot/efi/EFI/BOOT/grub.efi"), grub);
+    assert!(suse.exists("/boot/efi/EFI/BOOT/MokManager.efi"));
+    assert_eq!(suse.text("/boot/efi/EFI/BOOT/grub.cfg"), stub);
+    // Packages put them onto the partition.
+    let grub = "/boot/efi/EFI/centos/grubx64.efi";
+    let red_hat = tree(&["/boot/efi/EFI/BOOT/BOOTX64.EFI", "/boot/efi/EFI/centos/shimx64.efi", grub]);
+    red_hat.write("/etc/os-release", "ID=\"centos\"\n");
+    efi::prepare(&plan, &red_hat.tree, &red_hat.sandbox, &Reporter::silent()).unwrap();
+    assert_eq!(red_hat.text("/boot/efi/EFI/BOOT/BOOTX64.EFI"), "/boot/efi/EFI/BOOT/BOOTX64.EFI");
+    assert_eq!(red_hat.text("/boot/efi/EFI/BOOT/grubx64.efi"), grub);
+    assert_eq!(red_hat.text("/boot/efi/EFI/centos/grub.cfg"), stub);
+    // One of the two is not enough.
+    let half = tree(&[shim]);
+    half.write("/etc/os-release", "ID=sles\n");
+    let error = efi::prepare(&plan, &half.tree, &half.sandbox, &Reporter::silent()).unwrap_err();
+    assert_eq!(error.hint_text().unwrap(), "add shim and grub2-x86_64-efi to the image's packages");
+}
+
 #[test]
 fn grubs_first_stages_hold_the_sectors_of_the_next() {
     let tree = tree(&[]);
     let (boot, core) = (vec![1; 512], vec![2; 5 * 512 + 100]);
     for (name, content) in [("boot.img", &boot), ("core.img", &core)] {
-        tree.tree.write(&RootPath::new(bios::FOLDER).join(name), content, 0o644).unwrap();
+        tree.tree.write(&bios::folder(Family::Debian).join(name), content, 0o644).unwrap();
     }
     let path = tree.tree.host_path().join("disk");
     for (table, first) in [(PartitionTable::Gpt, 2048_u64), (PartitionTable::Msdos, 1)] {
