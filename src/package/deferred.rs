@@ -36,6 +36,14 @@ impl Initrds {
         }
     }
 
+    /// As a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Initrds::AtTheEnd => "at the end",
+            Initrds::ByPackages => "by packages",
+        }
+    }
+
     /// Runs `work` with a sandbox in which nothing makes an initrd, if they are made at the end.
     pub fn deferred(self, tree: &Rooted, sandbox: &Sandbox, work: impl FnOnce(&Sandbox) -> Result<()>) -> Result<()> {
         let mut makers = Vec::new();

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use super::apt::Apt;
 use super::database;
-use super::deferred::Initrds;
 use super::dependency::{Follow, Graph};
 use super::order::{self, Batch};
 use super::solution;
@@ -134,14 +133,10 @@ impl Apt {
             Unpacker::Dpkg => "dpkg",
             Unpacker::Parallel => "parallel",
         };
-        let initrds = match self.initrds {
-            Initrds::AtTheEnd => "at the end",
-            Initrds::ByPackages => "by packages",
-        };
         [
             ("the architecture", architectures),
             ("the unpacker", unpacker.into()),
-            ("when initrds are made", initrds.into()),
+            ("when initrds are made", self.initrds.word().into()),
         ]
     }
 

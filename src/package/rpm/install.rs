@@ -10,6 +10,7 @@ use crate::host::file;
 use crate::host::program::{Ended, status_text};
 use crate::host::rooted::{RootPath, Rooted};
 use crate::host::sandbox::Sandbox;
+use crate::package::deferred::Initrds;
 use crate::package::rpmdb;
 use crate::package::{Beneath, Package, Phase};
 use crate::report::Reporter;
@@ -20,6 +21,10 @@ const SURROUNDINGS: [(&str, u32); 3] = [("/dev", 0o755), ("/proc", 0o555), ("/sy
 
 /// Files where the image's rpm says how its database is: the last word counts (rpm: docs/manual/macros.md).
 const MACROS: [&str; 4] = ["/usr/lib/rpm/macros", "/usr/lib/rpm/macros.d", "/usr/lib/rpm/suse/macros", "/etc/rpm"];
+
+/// What SUSE's packages call, after a transaction, to make the initrds that are made at the end: here nothing. What stands
+/// in the place of the programs themselves, as for dpkg, would be in the way of packages that have them.
+const MAKES_INITRDS: (&str, &str) = ("DRACUT", "/usr/bin/true");
 
 /// Where rpm works on a copy of the database.
 const COPY: &str = "/.rpmdb-of-the-build";
@@ -113,7 +118,11 @@ pub(super) fn install(
         Some(existing) => existing,
         None => Database::of(tree)?,
     };
-    let program = RpmProgram { rpm, tree, sandbox, database: &before };
+    let sandbox = match rpm.initrds {
+        Initrds::AtTheEnd => sandbox.clone().env(MAKES_INITRDS.0, MAKES_INITRDS.1),
+        Initrds::ByPackages => sandbox.clone(),
+    };
+    let program = RpmProgram { rpm, tree, sandbox: &sandbox, database: &before };
     // Packages of a base may be older than what the new ones need.
     let verb = if rpm.beneath == Beneath::Nothing { "--install" } else { "--upgrade" };
     let mut words = vec![verb, "--nosignature", "--ignorearch", "--ignoreos", "--noplugins"];

@@ -21,6 +21,7 @@ mod zypper;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::deferred::Initrds;
 use super::manager::PackageManager;
 use super::repository::{Source, with_authority};
 use super::rpmdb::Header;
@@ -81,6 +82,7 @@ pub struct Rpm {
     divided: bool,
     /// The certificates of the description, which downloads trust beside those of the host.
     certificates: Vec<PathBuf>,
+    initrds: Initrds,
     /// What the tree begins as.
     beneath: Beneath,
     /// What the host's rpm says it is; known once packages are resolved.
@@ -124,6 +126,7 @@ impl Rpm {
             store: store.clone(),
             divided: script || !plan.root.bootstrap_archives.is_empty(),
             certificates: plan.trusted_files(),
+            initrds: Initrds::of(plan),
             beneath: Beneath::Nothing,
             version: String::new(),
             bootstrap: BTreeSet::new(),
@@ -313,6 +316,7 @@ impl PackageManager for Rpm {
                 "the packages of the base",
                 format!("{:?}", self.beneath.database().map(|(_, file)| Sha256::of(file)).collect::<Vec<_>>()),
             ),
+            ("when initrds are made", self.initrds.word().to_string()),
             ("the phases", if self.divided { "two".into() } else { "one".into() }),
         ]
     }
