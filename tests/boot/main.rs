@@ -7,3 +7,4 @@ mod support;
 mod descriptions;
 mod farm;
 mod images;
+mod rpm;

@@ -301,7 +301,7 @@ fn suse_and_fedora_find_what_they_look_for_under_their_own_names() {
         grub::configure(&plan, &kernels, &tree.tree).unwrap();
         let configuration = tree.text("/boot/grub2/grub.cfg");
         assert!(configuration.contains("; grub2-mkconfig writes another one from /etc/default/grub.\n"));
-        assert!(configuration.contains(&format!("  linux /vmlinuz-6.4.0-150-default root=")), "{configuration}");
+        assert!(configuration.contains("  linux /vmlinuz-6.4.0-150-default root="), "{configuration}");
         assert!(configuration.contains(&format!("  initrd /{name}\n")), "{configuration}");
         let family = Family::of(&tree.tree).unwrap();
         defaults::set(&plan, family, &tree.tree).unwrap();
