@@ -58,6 +58,13 @@ pub struct Mark {
     reused: bool,
 }
 
+impl Mark {
+    /// Whether the piece was found.
+    pub fn is_reused(&self) -> bool {
+        self.reused
+    }
+}
+
 impl Pieces {
     /// Nothing is known, nothing will be, and nothing is hashed.
     pub fn ignored() -> Pieces {

@@ -53,9 +53,11 @@ pub struct LayerWriter<'p, W: Write> {
 }
 
 /// A compressed member.
-struct Member {
-    packed: Vec<u8>,
-    mark: Option<Mark>,
+pub(super) struct Member {
+    /// What goes into the stream.
+    pub packed: Vec<u8>,
+    /// For [`Pieces::note`].
+    pub mark: Option<Mark>,
 }
 
 impl<'p, W: Write> LayerWriter<'p, W> {
@@ -105,6 +107,17 @@ impl<'p, W: Write> LayerWriter<'p, W> {
     }
 }
 
+/// Takes what of `bytes` belongs to the member that is growing in `member`, and says how much that was, and whether the member
+/// ends there.
+pub(super) fn grow(member: &mut Vec<u8>, bytes: &[u8]) -> (usize, bool) {
+    let before = member.len();
+    let taken = bytes.len().min(LONGEST - before);
+    member.extend_from_slice(&bytes[..taken]);
+    let Some(end) = end_of_member(member, before) else { return (taken, false) };
+    member.truncate(end);
+    (end - before, true)
+}
+
 /// The end of the member that begins at 0 of `bytes`, if it is there; blocks before `from` are known not to end it.
 fn end_of_member(bytes: &[u8], from: usize) -> Option<usize> {
     let first = from.max(SHORTEST - BLOCK) / BLOCK;
@@ -114,7 +127,8 @@ fn end_of_member(bytes: &[u8], from: usize) -> Option<usize> {
     end.map(|(end, _)| end)
 }
 
-fn pack(bytes: &[u8], how: LayerCompression, search: &Search) -> Result<Member> {
+/// Compresses a member, or finds what it was compressed to.
+pub(super) fn pack(bytes: &[u8], how: LayerCompression, search: &Search) -> Result<Member> {
     if how == LayerCompression::None {
         return Ok(Member { packed: bytes.to_vec(), mark: None });
     }
@@ -140,13 +154,11 @@ fn deflate(bytes: &[u8]) -> Result<Vec<u8>> {
 
 impl<W: Write> Write for LayerWriter<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let before = self.member.len();
-        let taken = bytes.len().min(LONGEST - before);
-        self.member.extend_from_slice(&bytes[..taken]);
-        let Some(end) = end_of_member(&self.member, before) else { return Ok(taken) };
-        self.member.truncate(end);
-        self.finish_member().map_err(io::Error::other)?;
-        Ok(end - before)
+        let (taken, ends) = grow(&mut self.member, bytes);
+        if ends {
+            self.finish_member().map_err(io::Error::other)?;
+        }
+        Ok(taken)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -2,56 +2,118 @@
 //!
 //! In: a tree in which maintainer scripts still run. Out: compressed pieces of what a layer would hold if it were written
 //! now. Most of them will be in the layer: whoever writes it finds them by the digests of what they were made from. Never a
-//! part of any artifact by itself, and never an error: where the tree changes under it, it ends.
+//! part of any artifact by itself, and never an error: what goes away under it is left out.
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::compress::LayerWriter;
+use super::compress::{Member, grow, pack};
 use super::tar;
+use crate::error::{OrCannot, Result};
 use crate::host::rooted::Rooted;
+use crate::parallel::InOrder;
 use crate::pieces::{Pieces, Search};
 use crate::plan::LayerCompression;
 
+/// How often the tree is gone through: once for what is there at the start, and again for what was unpacked meanwhile and for
+/// what scripts changed.
+const ROUNDS: usize = 3;
+
 /// Compresses `tree` into `scratch` until everything is done or `stop` is true.
 pub fn foresee(tree: &Rooted, epoch: i64, how: LayerCompression, scratch: &File, stop: &AtomicBool) -> Search {
-    let mut pieces = Pieces::unknown();
-    let mut out = Stopping { out: LayerWriter::new(scratch, how, &mut pieces, 0), stop };
-    // Whatever ends it, the pieces that were written are good.
-    let done = tar::sketch(tree, epoch, &mut out);
-    let Stopping { out, .. } = out;
-    match done {
-        Ok(()) => drop(out.finish()),
-        Err(_) => drop(out),
+    let (mut index, mut offset) = (Vec::new(), 0);
+    for _ in 0..ROUNDS {
+        let Ok(file) = scratch.try_clone() else { break };
+        let mut pieces = Pieces::of(file, &index);
+        let search = pieces.search();
+        let members = InOrder::new(move |bytes: Arc<Vec<u8>>| pack(&bytes, how, &search));
+        // Told by the thread that writes, for the one that reads: they are the same.
+        let ended = AtomicBool::new(false);
+        let mut out =
+            Foreseeing { scratch, stop, ended: &ended, member: Vec::new(), members, pieces: &mut pieces, offset };
+        let _ = tar::sketch(tree, epoch, &mut out, &|| ended.load(Ordering::Relaxed));
+        // Whatever ended it, the pieces that were written are good.
+        let rest = out.finish();
+        let new = out.offset - offset;
+        offset = out.offset;
+        index.extend_from_slice(pieces.index());
+        if rest.is_err() || ended.load(Ordering::Relaxed) || new == 0 {
+            break;
+        }
     }
     match scratch.try_clone() {
-        Ok(file) => Pieces::of(file, pieces.index()).search(),
+        Ok(file) => Pieces::of(file, &index).search(),
         Err(_) => Pieces::unknown().search(),
     }
 }
 
-struct Stopping<'a, W> {
-    out: W,
+/// Puts the members that are new behind each other into the scratch file.
+struct Foreseeing<'a> {
+    scratch: &'a File,
     stop: &'a AtomicBool,
+    /// Whether there is no use in going on.
+    ended: &'a AtomicBool,
+    member: Vec<u8>,
+    members: InOrder<Arc<Vec<u8>>, Member>,
+    pieces: &'a mut Pieces,
+    offset: u64,
 }
 
-impl<W: Write> Write for Stopping<'_, W> {
+impl Foreseeing<'_> {
+    fn push(&mut self) -> Result<()> {
+        let member = Arc::new(std::mem::take(&mut self.member));
+        let done = self.members.push(member)?;
+        done.map_or(Ok(()), |member| self.keep(member))
+    }
+
+    fn keep(&mut self, Member { packed, mark }: Member) -> Result<()> {
+        if mark.is_some_and(|mark| !mark.is_reused()) {
+            let what = || "keep what is compressed already";
+            self.scratch.write_all_at(&packed, self.offset).or_cannot(what)?;
+            self.pieces.note(mark, self.offset);
+            self.offset += packed.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// What is under way, and the last member where everything was written.
+    fn finish(&mut self) -> Result<()> {
+        if !self.ended.load(Ordering::Relaxed) && !self.member.is_empty() {
+            self.push()?;
+        }
+        while let Some(member) = self.members.take()? {
+            self.keep(member)?;
+        }
+        Ok(())
+    }
+}
+
+impl Write for Foreseeing<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.stop.load(Ordering::Relaxed) {
+            self.ended.store(true, Ordering::Relaxed);
             return Err(io::Error::from(io::ErrorKind::TimedOut));
         }
-        self.out.write(bytes)
+        let (taken, ends) = grow(&mut self.member, bytes);
+        if ends && let Err(error) = self.push() {
+            self.ended.store(true, Ordering::Relaxed);
+            return Err(io::Error::other(error));
+        }
+        Ok(taken)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::container::compress::LayerWriter;
     use crate::host::file;
     use crate::host::rooted::RootPath;
 
@@ -69,7 +131,7 @@ mod tests {
         let mut pieces = Pieces::of_search(search);
         let mut packed = Vec::new();
         let mut writer = LayerWriter::new(&mut packed, LayerCompression::Gzip, &mut pieces, 0);
-        tar::sketch(&Rooted::open(folder.path()).unwrap(), 1, &mut writer).unwrap();
+        tar::sketch(&Rooted::open(folder.path()).unwrap(), 1, &mut writer, &|| false).unwrap();
         writer.finish().unwrap();
         (packed, pieces.reused_and_made())
     }
@@ -90,6 +152,40 @@ mod tests {
         assert!(reused > made && made > 0, "{reused} {made}");
         assert!(with == written(&folder, Pieces::ignored().search()).0);
         assert!(rooted.walk(&RootPath::root()).unwrap().len() > 12);
+    }
+
+    /// Removes a file when the first byte is written, cuts another one off, and brings a third.
+    struct Meddling<'a>(&'a tempfile::TempDir, Vec<u8>);
+
+    impl Write for Meddling<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.1.is_empty() {
+                file::remove(&self.0.path().join("file03")).unwrap();
+                file::open_for_update(&self.0.path().join("file05")).unwrap().set_len(1000).unwrap();
+            }
+            self.1.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_goes_away_meanwhile_is_left_out_and_moves_nothing_else() {
+        let folder = tree();
+        let rooted = Rooted::open(folder.path()).unwrap();
+        let mut meddling = Meddling(&folder, Vec::new());
+        tar::sketch(&rooted, 1, &mut meddling, &|| false).unwrap();
+        let mut later = Vec::new();
+        tar::sketch(&rooted, 1, &mut later, &|| false).unwrap();
+        // From file06 on, block by block.
+        let length = 6 * (1 << 20) + 6 * 512 + 2 * 512;
+        let (one, other) = (&meddling.1[meddling.1.len() - length..], &later[later.len() - length..]);
+        assert!(one == other);
+        assert_eq!(meddling.1.len() % 512, 0);
+        assert!(one.starts_with(b"file06"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! sorted names, numeric owners, times clamped to the image's date, hard links, devices, extended attributes. Never
 //! crosses into another filesystem, never carries what only means something on the host that built it.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::{Read, Write};
 
@@ -15,6 +16,9 @@ use crate::scrub::ScrubbedTree;
 
 /// Folders whose content belongs to a running system and never into an archive.
 const EMPTY: &[&str] = &["/dev", "/proc", "/run", "/sys", "/tmp"];
+
+/// Two blocks of zeros end an archive.
+const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 
 /// What a stream holds of a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,10 +52,44 @@ fn pieces_of(tree: &Rooted) -> Result<Vec<Piece>> {
     Ok(entries.filter(|entry| belongs(&entry.path)).map(Piece::Whole).collect())
 }
 
-/// Writes a tree that still changes, as far as it can be read: what comes out resembles what [`write`] will write, and
-/// nothing else is true of it.
-pub fn sketch(tree: &Rooted, epoch: i64, out: &mut dyn Write) -> Result<()> {
-    stream(tree, epoch, &pieces_of(tree)?, out, &Reporter::silent().step("container"))
+/// Writes a tree that still changes: what comes out resembles what [`write`] will write, and nothing else is true of it. What
+/// cannot be read any more is left out. Ends early where `ended` says so.
+pub fn sketch(tree: &Rooted, epoch: i64, out: &mut dyn Write, ended: &dyn Fn() -> bool) -> Result<()> {
+    let step = Reporter::silent().step("container");
+    let over = Cell::new(0);
+    let mut out = Aligned { out, over: &over };
+    let mut buffer = vec![0; 256 << 10];
+    let mut writer = TarWriter { tree, epoch, out: &mut out, links: HashMap::new(), step: &step };
+    for piece in pieces_of(tree)? {
+        let Piece::Whole(entry) = &piece else { continue };
+        // A file that was cut off must not move those that follow.
+        if writer.entry(entry, &mut buffer).is_err() {
+            let rest = (BLOCK - over.get()) % BLOCK;
+            writer.put(&[0; BLOCK][..rest], &entry.path)?;
+        }
+        if ended() {
+            return Ok(());
+        }
+    }
+    writer.out.write_all(&END).or_cannot(|| "write the archive")
+}
+
+/// Counts what is written of the last block.
+struct Aligned<'a> {
+    out: &'a mut dyn Write,
+    over: &'a Cell<usize>,
+}
+
+impl Write for Aligned<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.over.set((self.over.get() + written) % BLOCK);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// Writes the pieces and the end of the archive to `out`. Names have no leading `./`; the tree's root is the member
@@ -70,8 +108,7 @@ fn stream(tree: &Rooted, epoch: i64, pieces: &[Piece], out: &mut dyn Write, step
             Piece::Whiteout(path) => writer.whiteout(path)?,
         }
     }
-    // Two blocks of zeros end an archive.
-    writer.out.write_all(&[0; 2 * BLOCK]).or_cannot(|| "write the archive")
+    writer.out.write_all(&END).or_cannot(|| "write the archive")
 }
 
 /// Whether a path is a part of an image, and not of a running system.
