@@ -107,7 +107,8 @@ pub fn cast(plans: &[Plan], order: &Order, reporter: &Reporter) -> Result<()> {
             let at_work: Vec<_> = std::iter::zip(others, &mut branches)
                 .map(|(plan, workspace)| {
                     let (supplies, memory) = (&supplies, memory.clone());
-                    scope.spawn(move || make(plan, order, workspace, supplies, memory, reporter))
+                    let make = move || make(plan, order, workspace, supplies, memory, reporter);
+                    scope.spawn(move || if is_disk(plan) { make() } else { beside(make) })
                 })
                 .collect();
             let first = make(plan, order, workspace, &supplies, memory, reporter);
@@ -119,6 +120,21 @@ pub fn cast(plans: &[Plan], order: &Order, reporter: &Reporter) -> Result<()> {
         release(plan, order, &supplies, made, reporter)?;
         unchanged::note(&own, order, &supplies)
     })
+}
+
+fn is_disk(plan: &Plan) -> bool {
+    matches!(plan.output, Output::Disk(_))
+}
+
+/// Does `work`, which has a thread of its own, with less right to a core than what goes on beside it: a disk is made for a long
+/// time by one program, its initrd's, and a container by all cores.
+fn beside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    host::step_back();
+    let pool = rayon::ThreadPoolBuilder::new().start_handler(|_| host::step_back()).build();
+    match pool {
+        Ok(pool) => pool.install(work),
+        Err(_) => work(),
+    }
 }
 
 /// A workspace of its own for another output, with the same tree.

@@ -26,6 +26,13 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Takes less than half of what other threads of the machine take that want the same core: for the calling thread, and
+/// whatever it starts. What does not work does no harm.
+pub fn step_back() {
+    // As in `give_way`.
+    let _ = rustix::process::setpriority_process(None, 10);
+}
+
 /// Lets every other thread of the machine run before the calling one. What does not work does no harm.
 pub fn give_way() {
     // For Linux, a thread is a process here (setpriority(2), "C library/kernel differences").
