@@ -31,6 +31,7 @@ mod pacman_world;
 mod planted;
 mod preflight;
 mod reproducible;
+mod rpm_database;
 mod rpm_hygiene;
 mod rpm_world;
 mod sandbox;

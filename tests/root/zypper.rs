@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
-use ingot::root::RootTree;
-
 use crate::support::image::{digests, result};
 use crate::support::rpm::{RpmWorld, Signer, need_rpm_world};
 use crate::support::rpm_image::{RpmBench, rpm};
@@ -385,41 +383,4 @@ fn a_container_on_another_gets_only_the_packages_that_it_lacks() {
     assert!(names.contains("tiny-lua") && names.contains("tiny-app") && names.contains("zypper"), "{names:?}");
     let verified = rpm(&tree, &["-Va", "--nomtime"]);
     assert!(verified.lines().all(|line| line.contains(" c /etc/")), "{verified}");
-}
-
-#[test]
-fn the_database_is_where_and_how_the_images_own_rpm_reads_it() {
-    need!(root);
-    need_rpm_world!();
-    need!("zypper");
-    let _turn = together();
-    let world = RpmWorld::open();
-    let scratch = scratch();
-    let spec = scratch.path().join("rpm.spec");
-    let text = "Name: rpm\nVersion: 9\nRelease: 1\nSummary: rpm of another distribution\nLicense: X\nBuildArch: noarch\n\
-                %description\nIts macros.\n%install\nmkdir -p %{buildroot}/usr/lib/rpm %{buildroot}/var/lib/rpm\n\
-                printf '%%%%_dbpath %%%%{_var}/lib/rpm\\n%%%%_db_backend ndb\\n' > %{buildroot}/usr/lib/rpm/macros\n\
-                %files\n/usr/lib/rpm/macros\n%dir /var/lib/rpm\n";
-    fs::write(&spec, text).unwrap();
-    let repository = scratch.path().join("repository");
-    world.copy(&repository);
-    world.build(&spec, &[], &repository);
-    world.index(&repository);
-    world.sign(Signer::Own, &repository);
-    let bench = RpmBench::with_mirror(Server::start(repository));
-    let description = bench
-        .container("zypper")
-        .script("post_bootstrap.sh", "true")
-        .edit("<package name=\"busybox\"/>", "<package name=\"busybox\"/><package name=\"rpm\"/>");
-    bench.build(&description).run().expect(0);
-    let tree = bench.tree();
-    assert_eq!(fs::read_to_string(tree.join("usr/lib/rpm/macros")).unwrap().lines().count(), 2);
-    assert!(exists(&tree, "var/lib/rpm/Packages.db") && !exists(&tree, "usr/lib/sysimage/rpm/rpmdb.sqlite"));
-    // This host's rpm may not know the format.
-    let installed = ingot::package::rpmdb::installed(&RootTree::open(&tree).unwrap()).unwrap();
-    let names: Vec<String> = installed.iter().map(|header| header.name()).collect();
-    for name in ["busybox", "filesystem", "rpm", "tiny-app", "tiny-provider"] {
-        assert_eq!(names.iter().filter(|other| *other == name).count(), 1, "{name}: {names:?}");
-    }
-    assert!(!exists(&tree, ".rpmdb-of-the-build") && !exists(&tree, "var/lib/rpm/rpmdb.sqlite"));
 }

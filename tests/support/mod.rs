@@ -14,6 +14,7 @@ pub mod disk;
 pub mod emulator;
 mod entry;
 pub mod farm;
+pub mod foreign_rpm;
 pub mod image;
 pub mod layout;
 pub mod leaks;

@@ -252,6 +252,7 @@ pub fn is_database(path: &RootPath) -> bool {
     of_dpkg
         || [Some(path.clone()), log].into_iter().flatten().any(|path| Format::of(&path).is_some())
         || path.is_below(&pacman::LOCAL.into())
+        || rpmdb::is_berkeley(path)
 }
 
 /// Whether a path is a file that says which paths packages own.

@@ -6,16 +6,16 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Repository, Rpm};
+use super::{Repository, Rpm, query};
 use crate::cache::Sha256;
-use crate::error::{Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::host::file;
 use crate::host::lock::FileLock;
 use crate::host::rooted::RootPath;
 use crate::host::sandbox::{Network, Sandbox};
 use crate::package::certificates::Certificates;
 use crate::package::keyring::Keyring;
-use crate::package::rpmdb::Format;
+use crate::package::rpmdb::{self, Format};
 use crate::package::signing_keys;
 use crate::plan::Signed;
 use crate::report::Reporter;
@@ -58,12 +58,13 @@ impl ManagerFolder {
         let root = scratch.join("root");
         file::create_folders(&root)?;
         file::create_folders(&state.join("cache"))?;
-        let backend = lay_beneath(rpm, &root)?;
-        let macros = format!("%_dbpath {}\n%_db_backend {backend}\n", super::DATABASE);
+        let beneath = lay_beneath(rpm, &root)?;
+        let macros = format!("%_dbpath {}\n%_db_backend sqlite\n", super::DATABASE);
         file::write(&scratch.join("home/.rpmmacros"), macros.as_bytes())?;
         let certificates = Certificates::gather(&rpm.certificates, &scratch.join("trusted"), reporter)?;
         let cache = state.join("cache");
         let folder = ManagerFolder { cache, root, scratch, state, keyrings, certificates, _lock: lock };
+        folder.install_beneath(&beneath, reporter)?;
         folder.trust(used, reporter)?;
         Ok(folder)
     }
@@ -115,6 +116,20 @@ impl ManagerFolder {
         self.key_folder(at).join(format!("{number}.asc"))
     }
 
+    /// Makes a database of what is in one whose form this host's rpm may not know.
+    fn install_beneath(&self, list: &[u8], reporter: &Reporter) -> Result<()> {
+        if list.is_empty() {
+            return Ok(());
+        }
+        let (path, root) = (self.scratch.join("beneath"), self.root.display().to_string());
+        file::write(&path, list)?;
+        // Programs in a sandbox have no input of their own.
+        let shell = ["sh", "-c", "exec \"$@\" < \"$0\"", &path.display().to_string()];
+        let words: Vec<&str> = shell.into_iter().chain(["rpmdb", "--root", &root, "--importdb"]).collect();
+        let made = self.sandbox().run(reporter, &words).map(drop);
+        made.map_err(|error| error.within("read the packages of the base"))
+    }
+
     /// Only what the description trusts is trusted: by the manager, and by each repository on its own.
     fn trust(&self, used: &[&Repository], reporter: &Reporter) -> Result<()> {
         let mut all = Vec::new();
@@ -159,21 +174,35 @@ fn position(alias: &str, used: &[&Repository]) -> Option<usize> {
     used.iter().position(|repository| repository.source.alias == alias)
 }
 
-/// Lays the database of the packages that are there already into the root; the form that it has, as rpm calls it.
-fn lay_beneath(rpm: &Rpm, root: &Path) -> Result<&'static str> {
-    let mut backend = "sqlite";
+/// Lays the database of the packages that are there already into the root: as it is where it is SQLite, which every rpm
+/// knows; else what is in it, for rpm to make one of.
+fn lay_beneath(rpm: &Rpm, root: &Path) -> Result<Vec<u8>> {
+    let mut list = Vec::new();
     for (path, content) in rpm.beneath.database() {
+        if rpmdb::is_berkeley(path) {
+            return Err(Error::cannot(Exit::Description, "read the packages of the base")
+                .because(format!(
+                    "{path} is Berkeley DB, `bdb`, of rpm 4.16 and older, which today's rpm does not write"
+                ))
+                .hint("build on a newer base, or without packages of this description's own"));
+        }
         let log = path.as_bytes().strip_suffix(b"-wal").map(RootPath::new);
-        let Some(format) = Format::of(log.as_ref().unwrap_or(path)) else { continue };
-        backend = match format {
-            Format::Sqlite => "sqlite",
-            Format::Ndb => "ndb",
-        };
-        let folder = root.join(super::DATABASE.trim_start_matches('/'));
-        file::create_folders(&folder)?;
-        file::write(&folder.join(String::from_utf8_lossy(path.name()).as_ref()), content)?;
+        match Format::of(log.as_ref().unwrap_or(path)) {
+            None => {}
+            Some(Format::Sqlite) => {
+                let folder = root.join(super::DATABASE.trim_start_matches('/'));
+                file::create_folders(&folder)?;
+                file::write(&folder.join(String::from_utf8_lossy(path.name()).as_ref()), content)?;
+            }
+            Some(Format::Ndb) => {
+                for header in rpmdb::read(Format::Ndb, content, &[])?.iter().filter(|header| !header.is_key()) {
+                    list.extend(query::HEADER);
+                    list.extend(header.bytes());
+                }
+            }
+        }
     }
-    Ok(backend)
+    Ok(list)
 }
 
 /// The keys that may sign a repository or its packages: those that the description names, and no others.

@@ -47,6 +47,12 @@ impl Format {
     }
 }
 
+/// Whether it is a database of rpm 4.16 and older in Berkeley DB, which nobody reads here.
+pub fn is_berkeley(path: &RootPath) -> bool {
+    let folder = path.parent();
+    path.name() == b"Packages" && FOLDERS.iter().any(|known| folder.as_bytes() == known.as_bytes())
+}
+
 /// Databases in a tree: usually one or none. A symlinked folder counts once, where it leads to.
 pub fn find(tree: &Rooted) -> Result<Vec<(RootPath, Format)>> {
     let mut found = Vec::new();
