@@ -384,7 +384,7 @@ pub struct BuildArguments {
     /// Use packages of the cache, but neither reuse nor keep stages of the build
     #[arg(long)]
     pub no_stage_cache: bool,
-    /// Say which stages were reused, or why not
+    /// Say which stages and which solution of the package manager were reused, or why not
     #[arg(long)]
     pub explain_cache: bool,
     /// What stages of builds may take in the cache; the least recently used go first
