@@ -5,6 +5,7 @@
 //!
 //! [`cast`] goes all the way; [`prepare`] stops at a tree and [`create`] goes on from there, through the same stages.
 
+pub mod bill;
 mod early;
 mod foresight;
 mod images;

@@ -71,22 +71,40 @@ fn audit_file<'a>(
     standard: impl Fn(ScrubPreset) -> Standard<'a>,
     step: &Step,
 ) -> Result<Report> {
+    match open(path, work_dir, step)? {
+        Opened::Disk(disk) => disk::audit(disk, standard(ScrubPreset::Vm), step),
+        Opened::Archive(kind) => audit_archive(kind, decompressed(file::open(path)?)?, inherited, standard, step),
+    }
+}
+
+/// An artifact that was recognised.
+pub enum Opened {
+    /// A disk, or a single filesystem.
+    Disk(DiskReader),
+    /// A container, as an archive or a folder, or a root tarball.
+    Archive(Kind),
+}
+
+/// Says what the artifact at `path` is. A compressed disk is unpacked in `work_dir`. Errors as [`audit_artifact`].
+pub fn open(path: &Path, work_dir: &Path, step: &Step) -> Result<Opened> {
+    if file::is_folder(path) {
+        return Ok(Opened::Archive(Kind::Container));
+    }
     let start = beginning(file::open(path)?)?;
     if Compression::of(&start) == Compression::None {
-        return match recognise(&start, || file::open(path))? {
-            Kind::Disk => disk::audit(format::open(path)?, standard(ScrubPreset::Vm), step),
-            kind => audit_archive(kind, file::open(path)?, inherited, standard, step),
-        };
+        return Ok(match recognise(&start, || file::open(path))? {
+            Kind::Disk => Opened::Disk(format::open(path)?),
+            kind => Opened::Archive(kind),
+        });
     }
     let start = beginning(decompressed(file::open(path)?)?)?;
-    match recognise(&start, || decompressed(file::open(path)?))? {
+    Ok(match recognise(&start, || decompressed(file::open(path)?))? {
         Kind::Disk => {
             step.now("decompressing");
-            let disk = DiskReader::Raw(sparse_copy(decompressed(file::open(path)?)?, work_dir)?);
-            disk::audit(disk, standard(ScrubPreset::Vm), step)
+            Opened::Disk(DiskReader::Raw(sparse_copy(decompressed(file::open(path)?)?, work_dir)?))
         }
-        kind => audit_archive(kind, decompressed(file::open(path)?)?, inherited, standard, step),
-    }
+        kind => Opened::Archive(kind),
+    })
 }
 
 /// Says what begins with these bytes; `again` opens the same content from its start.

@@ -19,6 +19,7 @@ pub mod preflight;
 pub mod publish;
 mod registries;
 mod say;
+mod sbom;
 pub mod schema;
 
 use std::collections::BTreeMap;
@@ -128,6 +129,11 @@ pub enum Command {
         after_help = "Examples:\n  ingot audit out/debian-minimal.x86_64-1.0.0.qcow2\n  ingot audit image.oci.tar"
     )]
     Audit(AuditArguments),
+    /// Print which packages a disk or container has, as a bill of materials that scanners read
+    #[command(
+        after_help = "Examples:\n  ingot sbom out/debian-minimal.x86_64-1.0.0.qcow2 > disk.spdx.json\n  ingot sbom image.oci.tar --format cyclonedx"
+    )]
+    Sbom(SbomArguments),
     /// Read a packed disk or container back and report what a cloud, hypervisor or registry would refuse
     #[command(
         after_help = "Examples:\n  ingot preflight out/debian-server.x86_64-1.0.0.raw --for aws\n  ingot preflight disk.raw --for gce --for aws --fix"
@@ -489,6 +495,29 @@ pub enum AccelerationChoice {
     Kvm,
 }
 
+/// `--format` of `ingot sbom`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BillChoice {
+    /// SPDX 2.3
+    Spdx,
+    /// CycloneDX 1.5
+    Cyclonedx,
+}
+
+/// `ingot sbom`.
+#[derive(Debug, Args)]
+pub struct SbomArguments {
+    /// A disk, docker archive, OCI layout or root tarball
+    #[arg(value_name = "ARTIFACT")]
+    pub artifact: PathBuf,
+    /// In which form
+    #[arg(long, value_enum, default_value_t = BillChoice::Spdx)]
+    pub format: BillChoice,
+    /// Scratch space for what has to be unpacked
+    #[arg(long, value_name = "DIR", env = "INGOT_WORK_DIR", default_value = "/var/tmp")]
+    pub work_dir: PathBuf,
+}
+
 /// `ingot audit`.
 #[derive(Debug, Args)]
 pub struct AuditArguments {
@@ -536,6 +565,7 @@ pub fn run(line: CommandLine) -> u8 {
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments, colour()),
         Command::Audit(arguments) => audit::run(&arguments),
+        Command::Sbom(arguments) => sbom::run(&arguments),
         Command::Preflight(arguments) => preflight::run(&arguments),
     };
     done.unwrap_or_else(|error| {

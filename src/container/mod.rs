@@ -40,7 +40,7 @@ pub use embed::{Embedded, EmbeddedRecord};
 pub use fetch::Registries;
 pub use find::Finder;
 pub use foresee::foresee;
-pub use unpack::{Form, Unpacked, unpack};
+pub use unpack::{Form, Unpacked, unpack, unpack_chosen};
 
 /// What an image is made of.
 #[derive(Clone, Copy, Debug)]

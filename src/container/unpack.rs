@@ -43,17 +43,30 @@ pub struct Unpacked {
 ///
 /// 65 where the archive is malformed, 76 where a digest does not match, 74 where the folder is full.
 pub fn unpack(path: &Path, into: &Rooted, owners: Owners) -> Result<Unpacked> {
+    unpack_chosen(path, into, owners, |_| Verdict::Extract)
+}
+
+/// The same; `choose` may pass over members.
+pub fn unpack_chosen(
+    path: &Path,
+    into: &Rooted,
+    owners: Owners,
+    choose: impl Fn(&Member) -> Verdict,
+) -> Result<Unpacked> {
     let store = Store::open(path, into.host_path());
     let store = store.map_err(|error| error.within(format!("open {}", path.display())))?;
     let unpack = || -> Result<Unpacked> {
         if let (None, Some(whole)) = (store.form()?, store.whole()) {
             let policy = Policy { owners, folders: Folders::Updated, replace: Replace::Everything };
-            let summary = untar::extract(whole.reader(), into, &RootPath::root(), policy)?;
+            let summary =
+                untar::extract_chosen(whole.reader(), into, &RootPath::root(), policy, |member: &mut Member| {
+                    Ok(choose(member))
+                })?;
             return Ok(Unpacked { form: Form::Tarball, configuration: Value::Null, layers: 0, summary });
         }
         let image = store.image(&Wanted::default())?;
         let configuration = serde_json::from_slice(&image.configuration).map_err(malformed)?;
-        let summary = lay(&image.layers, into, owners, |_| Verdict::Extract)?;
+        let summary = lay(&image.layers, into, owners, choose)?;
         Ok(Unpacked { form: image.form, configuration, layers: image.layers.len(), summary })
     };
     unpack().map_err(|error| error.within(format!("unpack {}", path.display())))

@@ -78,7 +78,7 @@ impl Inventory {
     }
 }
 
-fn licence_of(tree: &RootTree, package: &Installed) -> Result<Option<String>> {
+pub(super) fn licence_of(tree: &RootTree, package: &Installed) -> Result<Option<String>> {
     match (package.licence(), package.copyright()) {
         (None, Some(path)) => {
             let copyright = tree.read_if_there(&path)?.unwrap_or_default();
@@ -88,7 +88,7 @@ fn licence_of(tree: &RootTree, package: &Installed) -> Result<Option<String>> {
     }
 }
 
-fn component(package: &Installed, origin: Option<&Package>, licence: Option<String>) -> Component {
+pub(super) fn component(package: &Installed, origin: Option<&Package>, licence: Option<String>) -> Component {
     Component {
         family: package.family(),
         name: package.name.clone(),
@@ -104,17 +104,7 @@ fn component(package: &Installed, origin: Option<&Package>, licence: Option<Stri
 }
 
 fn subject(plan: &Plan, tree: &RootTree, epoch: i64) -> Result<Subject> {
-    let mut text = String::new();
-    for path in OS_RELEASE.map(RootPath::from) {
-        if let Some(content) = tree.read_if_there(&path)? {
-            text = String::from_utf8_lossy(&content).into_owned();
-            break;
-        }
-    }
-    let word = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-        line.unwrap_or_default().trim_matches(['"', '\'']).to_string()
-    };
+    let os = Os::of(tree)?;
     Ok(Subject {
         name: plan.image.name.clone(),
         version: plan.image.version.clone(),
@@ -124,7 +114,33 @@ fn subject(plan: &Plan, tree: &RootTree, epoch: i64) -> Result<Subject> {
             Output::Disk(_) | Output::RootTarball => SubjectKind::Machine,
         },
         epoch,
-        distribution: word("ID"),
-        release: word("VERSION_ID"),
+        distribution: os.id,
+        release: os.version,
     })
+}
+
+/// What os-release(5) calls the system; empty where it does not say.
+pub(super) struct Os {
+    /// `ID`.
+    pub id: String,
+    /// `VERSION_ID`.
+    pub version: String,
+}
+
+impl Os {
+    /// Of a tree.
+    pub fn of(tree: &RootTree) -> Result<Os> {
+        let mut text = String::new();
+        for path in OS_RELEASE.map(RootPath::from) {
+            if let Some(content) = tree.read_if_there(&path)? {
+                text = String::from_utf8_lossy(&content).into_owned();
+                break;
+            }
+        }
+        let word = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            line.unwrap_or_default().trim_matches(['"', '\'']).to_string()
+        };
+        Ok(Os { id: word("ID"), version: word("VERSION_ID") })
+    }
 }

@@ -119,6 +119,14 @@ fn a_disk_of_rpms_with_a_real_kernel_boots_from_both_firmwares() {
     let fields: Vec<&str> = kernel.split('|').collect();
     let name = format!("kernel-default-{}-{}.x86_64", fields[2], fields[3]);
     let wanted = format!("up with {release}, ext4 rw, {name}, {} packages", listed.lines().count());
+    // The database on the disk says the same.
+    let bill = Ingot::new(["sbom", "--format", "cyclonedx"]).arg(&image).run().expect(0).stdout;
+    let bill: serde_json::Value = serde_json::from_str(&bill).unwrap();
+    let components = bill["components"].as_array().unwrap().iter();
+    let urls: Vec<&str> = components.filter_map(|one| one["purl"].as_str()).collect();
+    assert_eq!(urls.len(), listed.lines().count(), "{urls:?}");
+    let url = format!("pkg:rpm/tiny/kernel-default@{}-{}?arch=x86_64", fields[2], fields[3]);
+    assert!(urls.iter().any(|one| one.starts_with(&url)), "{urls:?}");
     for firmware in ["bios", "uefi"] {
         let boot = Ingot::new(["boot"]).arg(&image).args(["--firmware", firmware, "--expect", &wanted]);
         boot.args(["--timeout", "300"]).run().expect(0);

