@@ -20,6 +20,9 @@ const VERSION: i64 = 1;
 /// How long another process may hold the file.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What helps where the file cannot be read.
+const DAMAGED: &str = "take it from a backup, or move it away: `ingot publish` finds what is published and records it";
+
 const TABLES: &str = "
 CREATE TABLE publication (
     number INTEGER PRIMARY KEY,
@@ -72,6 +75,21 @@ impl Catalog {
         let mut catalog = Catalog::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         catalog.prepare()?;
         Ok(catalog)
+    }
+
+    /// Sees whether a publication can be recorded, before one is made: 77 where the file is read-only, 76 where it is
+    /// damaged.
+    pub fn ready(&mut self) -> Result<()> {
+        let path = self.path.clone();
+        let failed = |error: rusqlite::Error| wrong(&path, "write", &error);
+        let change = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let said = change.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)).map_err(failed)?;
+        if said != "ok" {
+            let error = Error::cannot(Exit::Integrity, format!("write the catalog {}", path.display())).because(said);
+            return Err(error.hint(DAMAGED));
+        }
+        change.pragma_update(None, "user_version", VERSION).map_err(failed)?;
+        change.rollback().map_err(failed)
     }
 
     fn connect(path: &Path, flags: OpenFlags) -> Result<Catalog> {
@@ -185,6 +203,14 @@ impl Catalog {
                 None => None,
             };
             let meant: Vec<&Record> = all.iter().filter(|record| filter.takes(record)).collect();
+            if let ([one], Some(by)) = (&meant[..], by)
+                && one.number == by
+            {
+                let id = &one.publication.id;
+                return Ok(Err(Error::cannot(Exit::Usage, format!("deprecate {id}"))
+                    .because("it would be replaced by itself")
+                    .hint("--replaced-by names another publication")));
+            }
             if meant.is_empty() {
                 return Ok(Err(Error::cannot(Exit::InputMissing, "deprecate a publication")
                     .because("the catalog has no such publication")));
@@ -227,5 +253,10 @@ fn wrong(path: &Path, verb: &str, error: &rusqlite::Error) -> Error {
         Some(ErrorCode::DatabaseCorrupt) => Exit::Integrity,
         _ => Exit::Io,
     };
-    Error::cannot(exit, format!("{verb} the catalog {}", path.display())).because(error)
+    let shown = Error::cannot(exit, format!("{verb} the catalog {}", path.display())).because(error);
+    match exit {
+        Exit::Configuration | Exit::Integrity => shown.hint(DAMAGED),
+        Exit::Permission | Exit::CannotCreate => shown.hint("--catalog FILE or INGOT_CATALOG names another one"),
+        _ => shown,
+    }
 }

@@ -13,7 +13,7 @@ use super::build::since_1970;
 use super::catalog::CatalogFile;
 use super::say::{print_line, say};
 use crate::catalog::{Catalog, Publication, Record, State};
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result, Warning};
 use crate::host::{file, signal};
 use crate::publish::attempt::{Attempt, Attempts};
 use crate::publish::carry::{Carrier, Patience};
@@ -161,17 +161,29 @@ impl<'a> Frame<'a> {
             return Ok(None);
         }
         let mut catalog = Catalog::open_or_create(&self.catalog)?;
+        catalog.ready().map_err(|error| error.because("nothing was published"))?;
         let attempts = Attempts::open(&self.attempts())?;
         let _lock = attempts.lock(&image.key)?;
         let attempt = attempts.load(&image.key)?;
-        let known = catalog.find(&target.to_string(), &image.checksums.sha256)?;
+        self.remind(&attempts, &image.key, &target.place())?;
+        let known = catalog.find(&target.place(), &image.checksums.sha256)?;
         if let Some(record) = known.filter(|record| record.state != State::Deprecated && attempt.is_none()) {
-            reporter.say(&format!("{:>14}  {} is there already", "publish", record.publication.id));
+            let id = &record.publication.id;
+            reporter.say(&format!("{:>14}  {id} is there already", "publish"));
+            if attempts.differs(&image.key, &plan)? {
+                reporter.warn(Warning {
+                    text: format!(
+                        "publish.toml, or this ingot, asks for something else than when {id} was published, which stays \
+                         as it is: `ingot catalog deprecate {id}`, then publishing again, does what needs no new image"
+                    ),
+                    place: None,
+                });
+            }
             return Ok(Some(record));
         }
         let attempt = match attempt {
             None => {
-                let text = target.to_string();
+                let text = target.place();
                 let sha256 = &image.checksums.sha256;
                 Attempt::new(&image.key, &text, &image.artifact, sha256, plan, since_1970().as_secs())
             }
@@ -183,10 +195,32 @@ impl<'a> Frame<'a> {
         };
         let mut carrier = self.carrier(&attempts, attempt, &image.path);
         let id = carrier.finish()?;
-        let record = catalog.record(&publication(release, target, &image, id))?;
+        let record = catalog
+            .record(&publication(release, target, &image, id.clone()))
+            .map_err(|error| error.because(format!("{id} is there, and not recorded; the same command records it")))?;
+        attempts.note(&image.key, &carrier.attempt.plan)?;
         attempts.remove(&image.key)?;
         reporter.say(&format!("{:>14}  {} is a {}", "catalog", record.publication.id, record.state));
         Ok(Some(record))
+    }
+
+    /// Says what earlier runs, perhaps killed ones, have left at this target of other artifacts.
+    fn remind(&self, attempts: &Attempts, key: &str, place: &str) -> Result<()> {
+        for other in attempts.keys()?.iter().filter(|other| *other != key) {
+            // One that cannot be read is no matter of this publication: `--abort` says so.
+            let Ok(Some(attempt)) = attempts.load(other) else { continue };
+            let made = attempt.made();
+            if attempt.target == place && !made.is_empty() {
+                let (artifact, made) = (&attempt.artifact, made.join(", "));
+                let text = format!(
+                    "{artifact} ({:.12}) to {place} is unfinished, or another ingot is at it: {made}; `ingot publish \
+                     --abort --to {place}` removes that",
+                    attempt.digest
+                );
+                self.tools.reporter.warn(Warning { text, place: None });
+            }
+        }
+        Ok(())
     }
 
     fn carrier<'b>(&'b self, attempts: &'b Attempts, attempt: Attempt, artifact: &Path) -> Carrier<'b> {
@@ -206,33 +240,48 @@ impl<'a> Frame<'a> {
             }
             None => None,
         };
-        let targets: Vec<String> = self.arguments.targets.iter().map(Target::to_string).collect();
-        let mut none = true;
+        let targets: Vec<String> = self.arguments.targets.iter().map(Target::place).collect();
+        let meant = |attempt: &Attempt| {
+            let digest = digests.as_ref().is_none_or(|digests| digests.contains(&attempt.digest));
+            digest && (targets.is_empty() || targets.contains(&attempt.target))
+        };
+        // One that cannot be removed keeps none of the others.
+        let (mut none, mut code) = (true, 0);
         for key in attempts.keys()? {
-            let Some(attempt) = attempts.load(&key)? else { continue };
-            let meant = digests.as_ref().is_none_or(|digests| digests.contains(&attempt.digest));
-            if !meant || !targets.is_empty() && !targets.contains(&attempt.target) {
-                continue;
+            match self.abort_one(&attempts, &key, &meant) {
+                Ok(found) => none &= !found,
+                Err(error) => {
+                    none = false;
+                    self.tools.reporter.failed(None, &error);
+                    say(&error.text());
+                    code = if code == 0 { error.exit().code() } else { code };
+                    signal::check()?;
+                }
             }
-            none = false;
-            let what = format!("{} to {}", attempt.artifact, attempt.target);
-            if self.arguments.dry_run {
-                print_line(format_args!("# {what}"))?;
-                self.carrier(&attempts, attempt, Path::new("")).abort_lines().iter().try_for_each(print_line)?;
-                continue;
-            }
-            let _lock = attempts.lock(&key)?;
-            // It may have come to its end while we waited for nothing.
-            let Some(attempt) = attempts.load(&key)? else { continue };
-            let removed = self.carrier(&attempts, attempt, Path::new("")).abort();
-            let removed = removed.map_err(|error| error.within(format!("undo the publication of {what}")))?;
-            let removed = if removed.is_empty() { "nothing was there".into() } else { removed.join(", ") };
-            self.tools.reporter.say(&format!("{:>14}  {what}: {removed}", "removed"));
         }
         if none {
             self.tools.reporter.say("nothing is unfinished");
         }
-        Ok(0)
+        Ok(code)
+    }
+
+    /// Removes what one unfinished publication made, if it is meant; whether it is.
+    fn abort_one(&self, attempts: &Attempts, key: &str, meant: &dyn Fn(&Attempt) -> bool) -> Result<bool> {
+        let Some(attempt) = attempts.load(key)?.filter(meant) else { return Ok(false) };
+        let what = format!("{} to {}", attempt.artifact, attempt.target);
+        if self.arguments.dry_run {
+            print_line(format_args!("# {what}"))?;
+            self.carrier(attempts, attempt, Path::new("")).abort_lines().iter().try_for_each(print_line)?;
+            return Ok(true);
+        }
+        let within = |error: Error| error.within(format!("undo the publication of {what}"));
+        let _lock = attempts.lock(key).map_err(within)?;
+        // It may have come to its end while we waited for nothing.
+        let Some(attempt) = attempts.load(key)? else { return Ok(false) };
+        let removed = self.carrier(attempts, attempt, Path::new("")).abort().map_err(within)?;
+        let removed = if removed.is_empty() { "nothing was there".into() } else { removed.join(", ") };
+        self.tools.reporter.say(&format!("{:>14}  {what}: {removed}", "removed"));
+        Ok(true)
     }
 }
 
@@ -255,7 +304,7 @@ fn publication(release: &Released, target: &Target, image: &Image, id: String) -
         digest: image.checksums.sha256.clone(),
         cloud: target.cloud().into(),
         region: target.region(),
-        target: target.to_string(),
+        target: target.place(),
         id,
         published: since_1970().as_secs() as i64,
         tool: concat!("ingot ", env!("CARGO_PKG_VERSION")).into(),

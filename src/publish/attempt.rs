@@ -113,9 +113,8 @@ impl Attempts {
 
     /// Keeps other processes from the same publication; 75 where one is at it.
     pub fn lock(&self, key: &str) -> Result<FileLock> {
-        FileLock::try_now(&self.path(key, "lock")).map_err(|error| {
-            error.within("publish").hint("another ingot publishes the same artifact there: wait for it")
-        })
+        FileLock::try_now(&self.path(key, "lock"))
+            .map_err(|error| error.hint("another ingot publishes the same artifact there: wait for it"))
     }
 
     fn path(&self, key: &str, end: &str) -> PathBuf {
@@ -142,6 +141,17 @@ impl Attempts {
             serde_json::to_vec(attempt).map_err(|error| Error::cannot(Exit::Bug, "write JSON").because(error))?;
         file::write_atomically(&self.path(&attempt.key, "json"), &json)?;
         file::sync_folder(&self.folder)
+    }
+
+    /// Notes what was asked for when it came to its end.
+    pub fn note(&self, key: &str, plan: &Plan) -> Result<()> {
+        file::write_atomically(&self.path(key, "asked"), asked(plan)?.as_bytes())
+    }
+
+    /// Whether what is asked for now is not what was asked for then; not where nothing is noted of it.
+    pub fn differs(&self, key: &str, plan: &Plan) -> Result<bool> {
+        let path = self.path(key, "asked");
+        Ok(file::exists(&path) && file::read_text(&path)? != asked(plan)?)
     }
 
     /// Forgets it.
@@ -171,6 +181,11 @@ impl Attempts {
         file::write_atomically(&path, begin.as_bytes())?;
         Ok(SentBlocks { sent, file: Mutex::new(file::append(&path)?), path })
     }
+}
+
+fn asked(plan: &Plan) -> Result<String> {
+    let json = serde_json::to_vec(plan).map_err(|error| Error::cannot(Exit::Bug, "write JSON").because(error))?;
+    Ok(hex(&Sha256::digest(json)))
 }
 
 /// A list of blocks that grows.

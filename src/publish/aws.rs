@@ -140,7 +140,13 @@ impl Cloud for Aws<'_> {
         let name = parameters::named(self.parameters.name.as_ref(), image)?;
         parameters::check_name(&name, 3..=128, "()[] ./-'@_")?;
         let mut steps = match self.parameters.method {
-            Method::Ebs => self.by_blocks(image, &name, step)?,
+            Method::Ebs => {
+                if let Some(bucket) = self.bucket {
+                    let text = format!("the bucket {bucket} is not used: blocks go straight to a snapshot");
+                    step.reporter().say(&format!("{:>14}  {text} (`method = \"s3\"` uses it)", "publish"));
+                }
+                self.by_blocks(image, &name, step)?
+            }
             Method::S3 => self.by_import(image, &name)?,
         };
         steps.push(self.register(image, &name)?);

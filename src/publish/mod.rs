@@ -99,21 +99,17 @@ pub fn choose<'a>(
     formats: &[&str],
     named: Option<&str>,
 ) -> Result<&'a ListedArtifact> {
-    let cannot = |exit| Error::cannot(exit, format!("publish {} to {target}", release.folder.display()));
     let there = || {
         let list: Vec<String> = release.artifacts.iter().map(|one| format!("{} ({})", one.name, one.format)).collect();
         if list.is_empty() { "nothing".to_string() } else { list.join(", ") }
     };
     if let Some(named) = named {
         let Some(artifact) = release.artifacts.iter().find(|artifact| artifact.name == named) else {
-            return Err(cannot(Exit::InputMissing).because(format!("it has no {named}, but {}", there())));
+            return Err(Error::new(Exit::InputMissing, format!("the release has no {named}, but {}", there())));
         };
         if !formats.contains(&artifact.format.as_str()) {
-            return Err(cannot(Exit::Usage).because(format!(
-                "{named} is {}, and what is taken there is {}",
-                artifact.format,
-                formats.join(", ")
-            )));
+            let (format, taken) = (&artifact.format, formats.join(", "));
+            return Err(Error::new(Exit::Usage, format!("{named} is {format}, and what is taken there is {taken}")));
         }
         return Ok(artifact);
     }
@@ -124,8 +120,7 @@ pub fn choose<'a>(
             [artifact] => return Ok(artifact),
             _ => {
                 let names: Vec<&str> = of_it.iter().map(|artifact| artifact.name.as_str()).collect();
-                return Err(cannot(Exit::Usage)
-                    .because(format!("it has several: {}", names.join(", ")))
+                return Err(Error::new(Exit::Usage, format!("the release has several: {}", names.join(", ")))
                     .hint("--artifact NAME says which one"));
             }
         }
@@ -133,11 +128,10 @@ pub fn choose<'a>(
     let wanted = formats.first().copied().unwrap_or_default();
     let hint = match target {
         Target::Registry { .. } => format!("build it with image=\"{wanted}\" in the description's <type>"),
-        _ => format!("build it with format=\"{wanted}\" in the description's <type>, or `ingot convert` a disk to it"),
+        _ => format!("build it with format=\"{wanted}\" in the description's <type>"),
     };
-    Err(cannot(Exit::InputMissing)
-        .because(format!("{} takes {}, and the release has {}", target.cloud(), formats.join(" or "), there()))
-        .hint(hint))
+    let what = format!("{} takes {}, and the release has {}", target.cloud(), formats.join(" or "), there());
+    Err(Error::new(Exit::InputMissing, what).hint(hint))
 }
 
 /// Reads the artifact and compares it with the manifest: 76 where it changed since, 66 where it is gone.
@@ -179,7 +173,7 @@ pub fn verify(
         format: artifact.format.clone(),
         path,
         disk,
-        key: attempt::key(&target.to_string(), &checksums.sha256),
+        key: attempt::key(&target.place(), &checksums.sha256),
         checksums,
     })
 }

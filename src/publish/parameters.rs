@@ -74,7 +74,7 @@ pub fn named(pattern: Option<&String>, image: &super::Image) -> Result<String> {
         name = name.replace(place, text);
     }
     if name.contains(['{', '}']) || name.is_empty() {
-        return Err(Error::new(Exit::Configuration, format!("`{pattern}` names no image"))
+        return Err(Error::new(Exit::Configuration, format!("`name` in {FILE}: `{pattern}` names no image"))
             .because("{name}, {version}, {arch} and {digest} stand for something, nothing else in braces does"));
     }
     Ok(name)

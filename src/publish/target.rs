@@ -53,6 +53,14 @@ impl Target {
         }
     }
 
+    /// What is the same for the same image: as it is written, without the bucket that an upload to EC2 passes through.
+    pub fn place(&self) -> String {
+        match self {
+            Target::Aws { region, .. } => format!("aws:{region}"),
+            _ => self.to_string(),
+        }
+    }
+
     /// The region, or what stands for it in the catalog.
     pub fn region(&self) -> String {
         match self {
@@ -159,7 +167,11 @@ mod tests {
             assert_eq!((target.to_string().as_str(), target.region().as_str()), (text, region));
             assert!(text.starts_with(target.cloud()));
         }
+        // A snapshot lies in a region, through whichever bucket it came.
+        let aws: Vec<Target> = ["aws:r", "aws:r/one", "aws:r/two"].map(|text| text.parse().unwrap()).into();
+        assert!(aws.iter().all(|target| target.place() == "aws:r"));
         let target: Target = "registry:localhost:5000/app".parse().unwrap();
+        assert_eq!(target.place(), "registry:localhost:5000/app:latest");
         assert_eq!(target.to_string(), "registry:localhost:5000/app:latest");
     }
 

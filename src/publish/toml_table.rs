@@ -88,7 +88,7 @@ impl<'a> Table<'a> {
     }
 
     fn wrong<T>(&self, key: &str, wanted: &str, value: &Spanned<DeValue<'_>>) -> Result<T> {
-        Err(self.document.wrong(format!("`{key}` of [{}] is {wanted}", self.name), value.span()))
+        Err(self.document.wrong(format!("`{key}` of [{}] must be {wanted}", self.name), value.span()))
     }
 
     /// A text that is not empty and has no control character in it.

@@ -88,7 +88,6 @@ impl Tools {
 
     /// Runs it until it answers well; temporary failures are tried again. `seen` gets what it prints meanwhile.
     pub fn call(&self, program: &str, arguments: &[String], seen: &dyn Fn(&str)) -> Result<Answer, Failure> {
-        let line = line(program, arguments);
         let hear = |bytes: &[u8]| {
             let text = String::from_utf8_lossy(bytes).into_owned();
             if let Some(last) = text.split(['\r', '\n']).rev().find(|part| !part.trim().is_empty()) {
@@ -96,7 +95,7 @@ impl Tools {
             }
             Ok(())
         };
-        let once = || self.once(&self.program(program, arguments), program, &line, &hear);
+        let once = || self.once(&self.program(program, arguments), program, arguments, &hear);
         self.patiently(program, once, &|| 0, seen)
     }
 
@@ -126,11 +125,10 @@ impl Tools {
         let once = || {
             let left = calls.get(count.get()..).unwrap_or_default();
             let Some(next) = left.first() else { return Ok(Answer { stdout: Vec::new() }) };
-            let line = line(program, next);
             let started = self.program(&script.interpreter, &script.arguments(left));
-            let answer = self.once(&started, program, &line, &hear)?;
+            let answer = self.once(&started, program, next, &hear)?;
             if count.get() < calls.len() {
-                let error = Error::new(Exit::Io, format!("`{line}` ended before its work was done"));
+                let error = Error::new(Exit::Io, format!("`{}` ended before its work was done", line(program, next)));
                 return Err(error.into());
             }
             Ok(answer)
@@ -174,17 +172,18 @@ impl Tools {
         }
     }
 
-    /// Runs it; for a person it is `line`. `hear` gets what it prints, and stops it with an error.
+    /// Runs it; for a person it is the program with these arguments. `hear` gets what it prints, and stops it with an error.
     fn once(
         &self,
         started: &Program,
         program: &str,
-        line: &str,
+        arguments: &[String],
         hear: &dyn Fn(&[u8]) -> Result<()>,
     ) -> Result<Answer, Failure> {
         signal::check()?;
         let shown = |text: &str| secret::hidden(text, &self.secrets);
-        self.reporter.log_line(&format!("+ {}", shown(line)));
+        let line = line(program, arguments);
+        self.reporter.log_line(&format!("+ {}", shown(&line)));
         let running = Running::start(started.clone()).map_err(|error| {
             let hint = format!("install {program}, or set PATH so that it is found");
             if error.exit() == Exit::HostLacks { error.hint(hint) } else { error }
@@ -221,8 +220,8 @@ impl Tools {
         let said = if stderr.trim().is_empty() { shown(&String::from_utf8_lossy(&stdout)) } else { stderr };
         let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
         let tail = &lines[lines.len().saturating_sub(TAIL)..];
-        let trouble = Trouble::of(&said);
-        let mut short: String = shown(line).chars().take(200).collect();
+        let trouble = Trouble::of(&said, arguments);
+        let mut short: String = shown(&line).chars().take(200).collect();
         if short.len() < line.len() {
             short.push_str(" ...");
         }

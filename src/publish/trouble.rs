@@ -162,9 +162,16 @@ const TEXTS: &[(&str, Trouble)] = &[
 ];
 
 impl Trouble {
-    /// What the text of a failed program tells.
-    pub fn of(said: &str) -> Trouble {
-        let said = said.to_ascii_lowercase();
+    /// What the text of a failed program tells. What was named to it tells nothing: an image may be called `quota-server`.
+    pub fn of(said: &str, arguments: &[String]) -> Trouble {
+        let mut said = said.to_ascii_lowercase();
+        let named = arguments.iter().filter(|argument| !argument.starts_with("--"));
+        for name in named.flat_map(|argument| argument.split(|char: char| "/:=,'\" ".contains(char))) {
+            let name = name.to_ascii_lowercase();
+            if TEXTS.iter().any(|(text, _)| !is_number(text) && name.contains(text)) {
+                said = said.replace(&name, "...");
+            }
+        }
         TEXTS.iter().find(|(text, _)| contains(&said, text)).map_or(Trouble::Other, |(_, trouble)| *trouble)
     }
 
@@ -201,9 +208,13 @@ impl Trouble {
     }
 }
 
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// Numbers stand alone: `(500)`, `HTTP 500`, not in an identifier.
 fn contains(said: &str, text: &str) -> bool {
-    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+    if !is_number(text) {
         return said.contains(text);
     }
     let alone = |at: usize| {
@@ -254,7 +265,28 @@ mod tests {
             ("cannot open image-500-x and ami-404", Trouble::Other),
         ];
         for (said, wanted) in table {
-            assert_eq!(Trouble::of(said), wanted, "{said}");
+            assert_eq!(Trouble::of(said, &[]), wanted, "{said}");
+        }
+    }
+
+    #[test]
+    fn what_a_command_names_is_no_trouble() {
+        let table = [
+            ("az image show --name quota-1.0", "(ResourceNotFound) images/quota-1.0 was not found.", Trouble::Missing),
+            ("gsutil stat gs://timeouts/o", "gs://timeouts bucket does not exist.", Trouble::Missing),
+            ("aws s3 cp a s3://slowdown/k", "An error occurred (NoSuchBucket): slowdown", Trouble::Missing),
+            (
+                "skopeo inspect docker://h/forbidden:1",
+                "reading manifest 1 in h/forbidden: manifest unknown",
+                Trouble::Missing,
+            ),
+            ("az image create --tags a=throttled", "(Conflict) throttled", Trouble::Other),
+            ("gcloud compute images create quota", "Quota 'IMAGES' exceeded.  HTTP 403", Trouble::Denied),
+            ("aws ebs start-snapshot --timeout 60", "Read timeout on endpoint URL", Trouble::Temporary),
+        ];
+        for (command, said, wanted) in table {
+            let arguments: Vec<String> = command.split(' ').map(Into::into).collect();
+            assert_eq!(Trouble::of(said, &arguments), wanted, "{command}: {said}");
         }
     }
 }

@@ -3,6 +3,7 @@
 mod aws;
 mod aws_s3;
 mod emulated;
+mod known;
 mod parameters;
 
 use std::fs::{self, File};

@@ -64,6 +64,26 @@ fn a_page_blob_of_azure_is_uploaded_once_compared_and_removed_when_given_up() {
     let said = refused(&mut place.publish(&cloud, target, &["--retries", "0"]), 78, "az login");
     assert!(said.contains("nothing was made there"), "{said}");
     assert_eq!(blobs().as_array().unwrap().len(), 1);
+
+    // So its arguments are shown to az itself: a wrong one ends with 2, before it asks for the login.
+    place.parameters(
+        "[azure]\nresource-group = \"golden\"\nlocation = \"westeurope\"\nhyper-v-generation = \"V2\"\n\
+         tags = { team = \"golden images\" }\n",
+    );
+    let (lines, _) = done(&mut place.publish(&cloud, target, &["--dry-run"]));
+    let lines: Vec<&str> = lines.lines().filter(|line| line.starts_with("az image ")).collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    let az = |line: &str| {
+        let output = cloud.command("sh").args(["-c", line]).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for line in &lines {
+        let (code, said) = az(line);
+        assert!(code == Some(1) && said.contains("az login"), "{line}: {code:?} {said}");
+    }
+    let create = lines.iter().find(|line| line.starts_with("az image create")).unwrap();
+    assert_eq!(az(&create.replace("--os-type", "--operating-system")).0, Some(2));
+    assert_eq!(az(&create.replace(" V2 ", " V3 ")).0, Some(2));
 }
 
 #[test]
