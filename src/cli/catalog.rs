@@ -1,15 +1,16 @@
 //! `ingot catalog` and `ingot id`: what was published where, and which of it is current.
 //!
-//! In: the arguments. Out: a listing, a record, an id alone, or files of JSON. Never asks a cloud.
+//! In: the arguments, for `ingot id --query` Terraform's question on standard input. Out: a listing, a record, an id alone, or files of JSON. Never asks a cloud.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::say::print_line;
 use crate::catalog::{self, Catalog, Filter, Record, State, export};
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host::file;
 
 /// Where the catalog is.
@@ -201,13 +202,17 @@ pub enum CatalogCommand {
 #[derive(Debug, Args)]
 pub struct IdArguments {
     /// The image's name
-    pub name: String,
+    #[arg(required_unless_present = "query")]
+    pub name: Option<String>,
     /// Which one.
     #[command(flatten)]
     pub meant: Meant,
-    /// Print {"id": ...} instead, as Terraform's external data source wants it
+    /// Print {"id": ...} and what it is the id of instead, as Terraform's external data source wants it
     #[arg(long)]
     pub json: bool,
+    /// Read {"name": ..., "cloud": ...} from standard input, as Terraform's external data source writes it; implies --json
+    #[arg(long)]
+    pub query: bool,
     /// Where it is.
     #[command(flatten)]
     pub catalog: CatalogFile,
@@ -255,11 +260,14 @@ pub fn run(arguments: CatalogArguments) -> Result<u8> {
     }
 }
 
-/// Prints the current id alone; 66 where there is none.
+/// Prints the current id alone, or with what it is the id of; 66 where there is none.
 pub fn id(arguments: &IdArguments) -> Result<u8> {
-    let mut filter = arguments.meant.filter(Some(&arguments.name), None);
+    let mut filter = arguments.meant.filter(arguments.name.as_deref(), None);
+    if arguments.query {
+        ask(&mut filter)?;
+    }
     filter.state = Some(State::Current);
-    let what = format!("tell the id of {}", arguments.name);
+    let what = format!("tell the id of {}", filter.name.as_deref().unwrap_or_default());
     let records = Catalog::open(&arguments.catalog.path()?)?.list(&filter)?;
     if records.is_empty() {
         return Err(Error::cannot(Exit::InputMissing, what)
@@ -267,12 +275,66 @@ pub fn id(arguments: &IdArguments) -> Result<u8> {
             .hint("`ingot catalog list` shows what there is, `ingot catalog promote` makes it current"));
     }
     let record = catalog::only(records, &what)?;
-    if arguments.json {
-        print_line(json!({"id": record.publication.id}))?;
-    } else {
+    if !arguments.json && !arguments.query {
         print_line(record.publication.id)?;
+        return Ok(0);
     }
+    // Terraform takes texts only.
+    let publication = record.publication;
+    print_line(json!({
+        "id": publication.id,
+        "name": publication.name,
+        "version": publication.version,
+        "arch": publication.arch,
+        "cloud": publication.cloud,
+        "region": publication.region,
+        "sha256": publication.digest,
+        "published": export::rfc_3339(publication.published),
+    }))?;
     Ok(0)
+}
+
+/// How long a question may be.
+const QUESTION: u64 = 64 << 10;
+
+/// Takes what standard input asks for: an object of texts, of which an empty one says nothing. 64 where it asks for
+/// something else, or for what the command line says already.
+fn ask(filter: &mut Filter) -> Result<()> {
+    let wrong = |why: String| Error::cannot(Exit::Usage, "use the query on standard input").because(why);
+    let mut text = String::new();
+    std::io::stdin().lock().take(QUESTION).read_to_string(&mut text).or_cannot(|| "read standard input")?;
+    let query: Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
+        wrong(error.to_string()).hint("a JSON object is needed: {\"name\": \"web\", \"cloud\": \"aws\"}")
+    })?;
+    for (key, value) in query {
+        let value = value.as_str().ok_or_else(|| wrong(format!("`{key}` is no text")))?;
+        let part = match key.as_str() {
+            "name" => &mut filter.name,
+            "cloud" => &mut filter.cloud,
+            "region" => &mut filter.region,
+            "arch" => &mut filter.arch,
+            "version" => &mut filter.version,
+            _ => {
+                let error = wrong(format!("it has an unknown `{key}`"));
+                return Err(error.hint("known are name, cloud, region, arch and version"));
+            }
+        };
+        if value.is_empty() {
+            continue;
+        }
+        if part.is_some() {
+            return Err(wrong(format!("the command line says the {key}, too")).hint("say it once"));
+        }
+        if key == "cloud" {
+            CloudName::from_str(value, false)
+                .map_err(|why| wrong(why).hint("clouds are aws, azure, gce, openstack and registry"))?;
+        }
+        *part = Some(value.into());
+    }
+    if filter.name.is_none() {
+        return Err(wrong("it says no name".into()));
+    }
+    Ok(())
 }
 
 fn none(what: &str) -> Error {

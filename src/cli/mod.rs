@@ -156,7 +156,7 @@ pub enum Command {
     Catalog(catalog::CatalogArguments),
     /// Print the id of the current image in a cloud, alone, for scripts and Terraform
     #[command(
-        after_help = "Examples:\n  ingot id debian-minimal --cloud aws --region eu-central-1\n  ingot id debian-minimal --cloud gce --json"
+        after_help = "Examples:\n  ingot id debian-minimal --cloud aws --region eu-central-1\n  ingot id debian-minimal --cloud gce --json\n  echo '{\"name\": \"debian-minimal\", \"cloud\": \"aws\"}' | ingot id --query"
     )]
     Id(catalog::IdArguments),
     /// Look after the cache of packages and of stages of builds

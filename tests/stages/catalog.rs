@@ -1,8 +1,9 @@
 //! The catalog: what was published where, and which of it is current.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use ingot::catalog::{Catalog, Filter, Publication, State};
 use ingot::error::Exit;
@@ -70,7 +71,6 @@ fn a_publication_is_promoted_step_by_step_and_replaces_the_current_one() {
     assert_eq!(stdout(&file, &id), "ami-one\n");
     assert_eq!(stdout(&file, &["catalog", "promote", "2", "--to", "current"]), "ami-two current\n");
     assert_eq!(stdout(&file, &id), "ami-two\n");
-    assert_eq!(stdout(&file, &[&id[..], &["--json"]].concat()), "{\"id\":\"ami-two\"}\n");
     let listed = stdout(&file, &["catalog", "list", "server", "--cloud", "aws", "--arch", "x86_64"]);
     let wanted =
         "   1  deprecated  2023-11-14T22:13:20Z  server 1.0.0 x86_64  aws eu-central-1  ami-one  replaced by ami-two
@@ -83,6 +83,7 @@ fn a_publication_is_promoted_step_by_step_and_replaces_the_current_one() {
     assert_eq!(stdout(&file, &["catalog", "deprecate", "ami-two", "--replaced-by", "ami-arm"]), "ami-two deprecated\n");
     refused(&file, &id, 66, "no publication of it is current there");
     refused(&file, &["catalog", "promote", "ami-two"], 64, "it is deprecated");
+    refused(&file, &["catalog", "deprecate", "2", "--replaced-by", "ami-two"], 64, "it would be replaced by itself");
     // What was deprecated may become current again, and is no longer replaced by anything.
     stdout(&file, &["catalog", "promote", "ami-one", "--to", "current"]);
     let shown: serde_json::Value = serde_json::from_str(&stdout(&file, &["catalog", "show", "ami-one"])).unwrap();
@@ -110,6 +111,63 @@ fn what_is_not_there_is_66_and_what_is_unclear_64() {
     }
     refused(&file, &["catalog", "promote", "ami-one", "--region", "us-east-1"], 66, "no such publication");
     assert_eq!(stdout(&file, &["catalog", "list", "--state", "current"]), "");
+}
+
+/// What it answers to a query on its standard input.
+fn asked(catalog: &Path, arguments: &[&str], query: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ingot"))
+        .args([&["id", "--catalog", catalog.to_str().unwrap()], arguments].concat())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(query.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_program_of_terraform_asks_in_json_and_gets_an_object_of_texts() {
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("catalog.sqlite");
+    filled(&file);
+    stdout(&file, &["catalog", "promote", "ami-two", "--to", "current"]);
+    stdout(&file, &["catalog", "promote", "ami-arm", "--to", "current"]);
+    let whole = r#"{"name": "server", "cloud": "aws", "region": "eu-central-1", "arch": "x86_64", "version": ""}"#;
+    let digest = publication("1.1.0", "x86_64", "aws", "eu-central-1", "ami-two").digest;
+    let wanted = serde_json::json!({
+        "id": "ami-two", "name": "server", "version": "1.1.0", "arch": "x86_64", "cloud": "aws",
+        "region": "eu-central-1", "sha256": digest, "published": "2023-11-14T22:13:20Z",
+    });
+    // Terraform knows the type `map(string)` only, and reads nothing but that object.
+    let answers = [
+        asked(&file, &["--query"], whole),
+        asked(&file, &["--query", "--arch", "x86_64"], r#"{"name": "server", "cloud": "aws"}"#),
+        asked(&file, &["server", "--cloud", "aws", "--arch", "x86_64", "--query"], "{}"),
+        ingot(&file, &["id", "server", "--cloud", "aws", "--arch", "x86_64", "--json"]),
+    ];
+    for output in answers {
+        assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        let answer: std::collections::BTreeMap<String, String> = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(serde_json::json!(answer), wanted);
+    }
+    for (arguments, query, code, text) in [
+        (&["--query"][..], "", 64, "a JSON object is needed"),
+        (&["--query"], "[]", 64, "a JSON object is needed"),
+        (&["--query"], "{}", 64, "it says no name"),
+        (&["--query"], r#"{"name": 3}"#, 64, "`name` is no text"),
+        (&["--query"], r#"{"name": "server", "zone": "a"}"#, 64, "an unknown `zone`"),
+        (&["--query"], r#"{"name": "server", "cloud": "ec2"}"#, 64, "clouds are aws"),
+        (&["server", "--query"], r#"{"name": "server"}"#, 64, "the command line says the name, too"),
+        (&["--query"], r#"{"name": "server", "cloud": "aws"}"#, 64, "2 publications are meant"),
+        (&["--query"], r#"{"name": "server", "cloud": "gce"}"#, 66, "no publication of it is current there"),
+    ] {
+        let output = asked(&file, arguments, query);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{query}: {said}");
+        assert!(said.contains(text) && output.stdout.is_empty(), "{query}: {said}");
+    }
+    refused(&file, &["id"], 64, "required");
 }
 
 #[test]
