@@ -1,5 +1,7 @@
 //! Disks and containers that a target takes, and the same with one thing wrong; foreign programs agree on the tables.
 
+mod around;
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{FileExt, symlink};
@@ -135,6 +137,29 @@ fn rules(report: &Report, severity: Severity) -> Vec<&'static str> {
     names
 }
 
+/// A file of the good root, another content of it (or none), and the rule that finds something then.
+const CASES: &[(&str, Option<&str>, &str, Severity)] = &[
+    ("boot/vmlinuz-6.1", None, "kernel", Severity::Refuse),
+    ("boot/initrd.img-6.1", Some("hello"), "kernel", Severity::Refuse),
+    ("boot/grub/grub.cfg", Some("linux /boot/vmlinuz-6.1\n"), "disk-drivers", Severity::Refuse),
+    (
+        "boot/grub/grub.cfg",
+        Some("linux /boot/vmlinuz-6.1 root=/dev/vda2\ninitrd /boot/initrd.img-6.1\n"),
+        "device-names",
+        Severity::Refuse,
+    ),
+    ("boot/grub/grub.cfg", Some("linux /boot/vmlinuz-6.1\ninitrd /boot/initrd.img-6.1\n"), "console", Severity::Warn),
+    ("etc/fstab", Some("/dev/sda2 / ext4 defaults 0 1\n"), "device-names", Severity::Refuse),
+    ("usr/lib/modules/6.1/kernel/virtio_net.ko.xz", None, "network-drivers", Severity::Refuse),
+    ("etc/systemd/network/80-dhcp.network", Some("[Match]\nName=ens3\n"), "none", Severity::Warn),
+    ("etc/systemd/system/multi-user.target.wants/systemd-networkd.service", None, "network", Severity::Refuse),
+    ("usr/bin/cloud-init", None, "ssh-host-keys", Severity::Refuse),
+    ("usr/bin/cloud-init", None, "agent", Severity::Warn),
+    ("etc/systemd/system/multi-user.target.wants/ssh.service", None, "login", Severity::Warn),
+    ("usr/bin/systemd-repart", None, "grow", Severity::Warn),
+    ("etc/machine-id", Some("5c0f4ab1e2d34c5f8a9b0c1d2e3f4a5b\n"), "leftovers", Severity::Refuse),
+];
+
 #[test]
 fn each_rule_finds_the_one_thing_that_is_wrong() {
     need!("mke2fs");
@@ -154,33 +179,7 @@ fn each_rule_finds_the_one_thing_that_is_wrong() {
     assert_eq!(rules(&check(&good, Target::Hyperv), Severity::Refuse), ["format"]);
     assert_eq!(rules(&check(&good, Target::Libvirt), Severity::Refuse), [""; 0]);
     assert_eq!(rules(&check(&good, Target::Registry), Severity::Refuse), ["format"]);
-    let cases: &[(&str, Option<&str>, &str, Severity)] = &[
-        ("boot/vmlinuz-6.1", None, "kernel", Severity::Refuse),
-        ("boot/initrd.img-6.1", Some("hello"), "kernel", Severity::Refuse),
-        ("boot/grub/grub.cfg", Some("linux /boot/vmlinuz-6.1\n"), "disk-drivers", Severity::Refuse),
-        (
-            "boot/grub/grub.cfg",
-            Some("linux /boot/vmlinuz-6.1 root=/dev/vda2\ninitrd /boot/initrd.img-6.1\n"),
-            "device-names",
-            Severity::Refuse,
-        ),
-        (
-            "boot/grub/grub.cfg",
-            Some("linux /boot/vmlinuz-6.1\ninitrd /boot/initrd.img-6.1\n"),
-            "console",
-            Severity::Warn,
-        ),
-        ("etc/fstab", Some("/dev/sda2 / ext4 defaults 0 1\n"), "device-names", Severity::Refuse),
-        ("usr/lib/modules/6.1/kernel/virtio_net.ko.xz", None, "network-drivers", Severity::Refuse),
-        ("etc/systemd/network/80-dhcp.network", Some("[Match]\nName=ens3\n"), "none", Severity::Warn),
-        ("etc/systemd/system/multi-user.target.wants/systemd-networkd.service", None, "network", Severity::Refuse),
-        ("usr/bin/cloud-init", None, "ssh-host-keys", Severity::Refuse),
-        ("usr/bin/cloud-init", None, "agent", Severity::Warn),
-        ("etc/systemd/system/multi-user.target.wants/ssh.service", None, "login", Severity::Warn),
-        ("usr/bin/systemd-repart", None, "grow", Severity::Warn),
-        ("etc/machine-id", Some("5c0f4ab1e2d34c5f8a9b0c1d2e3f4a5b\n"), "leftovers", Severity::Refuse),
-    ];
-    for (path, content, rule, severity) in cases {
+    for (path, content, rule, severity) in CASES {
         let path = root.join(path);
         let kept = fs::read(&path).ok();
         let target = fs::read_link(&path).ok();
@@ -320,6 +319,11 @@ fn archive(members: &[(String, Vec<u8>)]) -> Vec<u8> {
 
 /// An OCI layout with so many layers.
 fn layout(layers: usize) -> Vec<(String, Vec<u8>)> {
+    layout_of(layers, None)
+}
+
+/// The same with another configuration.
+fn layout_of(layers: usize, other: Option<Vec<u8>>) -> Vec<(String, Vec<u8>)> {
     let digest = super::support::world::sha256;
     let layer = archive(&[("usr/bin/tool".into(), b"elf".to_vec())]);
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -327,6 +331,7 @@ fn layout(layers: usize) -> Vec<(String, Vec<u8>)> {
     let packed = encoder.finish().unwrap();
     let ids = vec![format!("\"sha256:{}\"", digest(&layer)); layers].join(",");
     let config = format!(r#"{{"os":"linux","architecture":"amd64","rootfs":{{"diff_ids":[{ids}]}}}}"#).into_bytes();
+    let config = other.unwrap_or(config);
     let descriptor = |blob: &[u8]| format!(r#"{{"digest":"sha256:{}","size":{}}}"#, digest(blob), blob.len());
     let list = vec![descriptor(&packed); layers].join(",");
     let manifest = format!(r#"{{"config":{},"layers":[{list}]}}"#, descriptor(&config)).into_bytes();
@@ -358,6 +363,11 @@ fn a_registry_gets_right_digests_and_few_layers() {
     let mut missing = layout(1);
     missing.remove(3);
     assert_eq!(verdict(&missing), ["container-index", "container-config"]);
+    // Every digest is right, and the configuration says nothing of a system.
+    let config = layout(1).remove(3).1;
+    let text = String::from_utf8(config.clone()).unwrap().replace("\"os\":\"linux\"", "\"os\":\"\"");
+    assert_eq!(verdict(&layout_of(1, Some(text.into_bytes()))), ["container-config"]);
+    assert_eq!(verdict(&layout_of(1, Some(config))), [""; 0]);
     let mut other = layout(1);
     other[1].1 = b"[[[[".to_vec();
     assert!(verdict(&other).contains(&"container-index"));
