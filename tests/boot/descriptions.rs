@@ -1,11 +1,10 @@
 //! The descriptions of this repository: each is cast, then booted or run.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
+use super::machine::{Machine, live_once};
 use crate::support::image::{Ingot, digests, partitions, result, root_filesystem, unpack, unpack_docker};
 use crate::support::{alone, need, scratch, scratch_root};
 
@@ -142,40 +141,6 @@ fn debian_server_boots_from_both_firmwares_to_its_login_prompt() {
     }
 }
 
-/// Starts a raw disk, which is changed, waits until its console says all of `wanted` and presses the power button.
-#[track_caller]
-fn live_once(raw: &Path, wanted: &[&str], scratch: &Path) {
-    let console = scratch.join("console");
-    let mut machine = Command::new("qemu-system-x86_64")
-        .args(["-accel", "tcg,thread=multi", "-m", "1024", "-smp", "2", "-display", "none", "-monitor", "stdio"])
-        .args(["-no-reboot", "-nic", "user,model=virtio-net-pci"])
-        .args(["-serial", &format!("file:{}", console.display())])
-        .args(["-drive", &format!("file={},format=raw,if=virtio", raw.display())])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let deadline = Instant::now() + Duration::from_secs(600);
-    let mut pressed = false;
-    loop {
-        if machine.try_wait().unwrap().is_some() {
-            break;
-        }
-        let said = fs::read(&console).unwrap_or_default();
-        let said = String::from_utf8_lossy(&said);
-        if !pressed && wanted.iter().all(|text| said.contains(text)) {
-            pressed = true;
-            machine.stdin.as_mut().unwrap().write_all(b"system_powerdown\n").unwrap();
-        }
-        if Instant::now() > deadline {
-            machine.kill().unwrap();
-            panic!("no {} in\n{said}", if pressed { "end".into() } else { wanted.join(", ") });
-        }
-        std::thread::sleep(Duration::from_millis(500));
-    }
-    assert!(pressed, "it ended before it said {wanted:?}:\n{}", String::from_utf8_lossy(&fs::read(&console).unwrap()));
-}
-
 /// A number in what dumpe2fs says of the root filesystem that `root_filesystem` left in `scratch`.
 fn superblock(scratch: &Path, name: &str) -> u64 {
     let said = run("dumpe2fs", &["-h", text(&scratch.join("root.ext4"))]);
@@ -200,7 +165,8 @@ fn a_disk_grows_to_its_machine_and_becomes_somebody_at_its_first_boot() {
         disk.set_len(disk.metadata().unwrap().len() + (1 << 30)).unwrap();
         // The SSH server starts when its keys are there, and nothing else waits for them.
         let wanted: &[&str] = if keys.is_empty() { &["login:"] } else { &["login:", "ssh.service"] };
-        live_once(&raw, wanted, scratch.path());
+        let machine = Machine { disk: &raw, driver: "raw", option: "", network: "user,model=virtio-net-pci" };
+        live_once(&machine, wanted, scratch.path());
         let grown = partitions(&raw)[2].2;
         assert!(grown > shipped + (1000 << 20), "{description}: the partition had {shipped} bytes, now {grown}");
         root_filesystem(&raw, &scratch.path().join("root.ext4"));

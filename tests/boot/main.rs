@@ -4,7 +4,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod containers;
 mod descriptions;
 mod farm;
 mod images;
+mod machine;
 mod rpm;
