@@ -66,6 +66,7 @@ Check the result
   boot        Start a disk in QEMU and wait for a text on its console
   audit       Read an artifact back and report what a golden image must not carry
   preflight   Read an artifact back and report what its target would refuse
+  sbom        List the packages of an artifact as SPDX or CycloneDX
 
 Ship it
   publish     Bring a release to clouds and registries
@@ -156,7 +157,7 @@ pub enum Command {
     Catalog(catalog::CatalogArguments),
     /// Print the id of the current image in a cloud, alone, for scripts and Terraform
     #[command(
-        after_help = "Examples:\n  ingot id debian-minimal --cloud aws --region eu-central-1\n  ingot id debian-minimal --cloud gce --json\n  echo '{\"name\": \"debian-minimal\", \"cloud\": \"aws\"}' | ingot id --query"
+        after_help = "Examples:\n  ingot id debian-minimal --cloud aws --region eu-central-1\n  echo '{\"name\": \"debian-minimal\", \"cloud\": \"aws\"}' | ingot id --query"
     )]
     Id(catalog::IdArguments),
     /// Look after the cache of packages and of stages of builds
