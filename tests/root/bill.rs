@@ -66,7 +66,9 @@ pub fn read_by_others(bin: &Path, folder: &Path) -> Vec<String> {
 fn package_urls(document: &str) -> Vec<String> {
     let document: Value = serde_json::from_str(document).unwrap();
     let components = document["components"].as_array().unwrap().iter();
-    let mut urls: Vec<String> = components.filter_map(|one| one["purl"].as_str().map(str::to_string)).collect();
+    // The colon of an epoch is spelled both ways.
+    let spelled = |url: &str| url.replace("%3A", ":");
+    let mut urls: Vec<String> = components.filter_map(|one| one["purl"].as_str().map(spelled)).collect();
     urls.sort();
     urls
 }
