@@ -10,10 +10,9 @@ use super::apt::Apt;
 use super::deb822::{self, Stanza};
 use super::release_file;
 use super::repository::{ImageUrl, Source};
-use super::{PackageSet, keyring::Keyring, solution};
+use super::{Beneath, PackageSet, keyring::Keyring, solution};
 use crate::error::Result;
 use crate::host::file;
-use crate::host::program::Program;
 use crate::host::rooted::{RootPath, Rooted};
 use crate::plan::{RepositoryUse, Signed, Warning};
 use crate::report::Reporter;
@@ -49,13 +48,14 @@ impl Apt {
                 Signed::Required => Some(self.signed_by(source, keyring, &name, tree, reporter)?),
             };
             let mut text = source.stanza(source.permanent_url(), signed_by.as_deref()).to_string();
-            if let Some(script) = &source.customize {
-                text = self.customized(&name, &text, script, reporter)?;
+            if source.customize.is_some() {
+                text = self.customized(&name, &text, source, reporter)?;
             }
             tree.write(&RootPath::from(SOURCES).join(format!("{name}.sources")), text, 0o644)?;
             written += 1;
         }
-        if written == 0 {
+        // A base has its own.
+        if written == 0 && self.beneath == Beneath::Nothing {
             let text =
                 "the image has an update stack and no source of updates: no repository has imageinclude=\"true\"";
             reporter.warn(Warning { text: text.into(), place: None });
@@ -115,10 +115,10 @@ impl Apt {
         file::is_file(&path).then_some(path)
     }
 
-    fn customized(&self, name: &str, text: &str, script: &Path, reporter: &Reporter) -> Result<String> {
+    fn customized(&self, name: &str, text: &str, source: &Source, reporter: &Reporter) -> Result<String> {
         let copy = self.scratch.join("apt").join(format!("{name}.sources"));
         file::write_private(&copy, text.as_bytes())?;
-        Program::new("bash").arg("--norc").arg(script).arg(&copy).run(reporter)?;
+        source.customize(&copy, reporter)?;
         file::read_text(&copy)
     }
 

@@ -3,12 +3,15 @@
 //! In: the plan's repositories and the [`Mirrors`]. Out: [`Source`]s, and what apt reads of them. Never a password in
 //! what is printed, logged or written into an image.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::deb822::Stanza;
 use super::mirror::{self, Mirrors};
 use crate::error::{Error, Exit, Place, Result};
+use crate::host::file;
+use crate::host::program::Program;
 use crate::plan::{Repository, RepositoryUse, Signed};
+use crate::report::Reporter;
 
 /// A repository as apt is told about it.
 #[derive(Clone, Debug)]
@@ -97,6 +100,21 @@ impl Source {
             image_url,
             customize: repository.customize.clone(),
             place: repository.place.clone(),
+        })
+    }
+
+    /// Lets the script of the description, on the build host, edit the repository's file. 65 where it fails or removes it.
+    pub fn customize(&self, path: &Path, reporter: &Reporter) -> Result<()> {
+        let Some(script) = &self.customize else { return Ok(()) };
+        let ran = Program::new("bash").arg("--norc").arg(script).arg(path).run(reporter).map(drop);
+        let there = ran.and_then(|()| match file::is_file(path) {
+            true => Ok(()),
+            false => Err(Error::cannot(Exit::Description, "read what it wrote")
+                .because(format!("{} removed the file that it was to edit", script.display()))),
+        });
+        there.map_err(|error| {
+            let what = format!("customize the repository `{}`", self.alias);
+            error.with_exit(Exit::Description).within(what).at(self.place.clone())
         })
     }
 

@@ -310,7 +310,9 @@ fn files_in_conflict_and_scripts_that_fail_are_65_although_pacman_goes_on() {
     );
     let error = install(&["busybox", "tiny-broken"]);
     assert_eq!(error.exit(), Exit::Description, "{}", error.text());
-    for part in ["installed tiny-broken (1.0-1)", "this cannot work", "command failed to execute correctly"] {
+    for part in
+        ["config.xml:11:9", "installed tiny-broken (1.0-1)", "this cannot work", "command failed to execute correctly"]
+    {
         assert!(error.text().contains(part), "{}", error.text());
     }
 }

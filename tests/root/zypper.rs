@@ -364,6 +364,24 @@ fn a_mirror_that_is_away_is_75_and_a_folder_without_a_repository_66() {
 }
 
 #[test]
+fn a_script_that_cannot_customize_a_repository_is_65_at_its_place() {
+    need!(root);
+    need_rpm_world!();
+    need!("zypper", "dnf");
+    let _turn = together();
+    let bench = RpmBench::new();
+    for (manager, body, says) in
+        [("zypper", "exit 3", "exit status 3"), ("dnf4", "rm \"$1\"", "removed the file that it was to edit")]
+    {
+        let description = bench
+            .container(manager)
+            .edit("alias=\"tiny\"", "alias=\"tiny\" customize=\"edit.sh\"")
+            .script("edit.sh", body);
+        bench.build(&description).run().expect(65).says(&["customize the repository `tiny`", says, "config.xml:13:4"]);
+    }
+}
+
+#[test]
 fn a_container_on_another_gets_only_the_packages_that_it_lacks() {
     need!(root);
     need_rpm_world!();
@@ -378,6 +396,7 @@ fn a_container_on_another_gets_only_the_packages_that_it_lacks() {
         bench.container("zypper").package("tiny-lua").edit("<type image=\"docker\">", &derived).edit(bootstrap, "");
     let answer = bench.build(&description).run().expect(0);
     assert!(answer.stderr.contains("resolve  1 packages"), "{}", answer.stderr);
+    assert!(!answer.stderr.contains("no source of updates"), "{}", answer.stderr);
     let tree = bench.tree();
     let names = names(&tree);
     assert!(names.contains("tiny-lua") && names.contains("tiny-app") && names.contains("zypper"), "{names:?}");

@@ -131,7 +131,7 @@ fn similar(said: &[&str], names: &[String]) -> Option<String> {
 }
 
 /// Where the description speaks of a package or a repository that pacman speaks of.
-fn place(said: &[&str], pacman: &Pacman) -> Option<crate::error::Place> {
+pub(super) fn place(said: &[&str], pacman: &Pacman) -> Option<crate::error::Place> {
     let words = |line: &str| -> Vec<String> {
         let marks = |char: char| char.is_whitespace() || "'\"`,:()[]".contains(char);
         line.split(marks).filter(|word| !word.is_empty()).map(|word| word.trim_end_matches('.').to_string()).collect()

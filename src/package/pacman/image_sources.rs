@@ -5,17 +5,15 @@
 //! and never silently a mirror that means nothing outside this host.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use super::folder::{fingerprints, level, trust, trusted};
 use super::{Pacman, Section};
 use crate::error::Result;
 use crate::host::file;
-use crate::host::program::Program;
 use crate::host::rooted::{RootPath, Rooted};
 use crate::package::Beneath;
 use crate::package::keyring::Keyring;
-use crate::package::repository::{ImageUrl, with_authority};
+use crate::package::repository::{ImageUrl, Source, with_authority};
 use crate::plan::{RepositoryUse, Warning};
 use crate::report::Reporter;
 
@@ -55,8 +53,8 @@ impl Pacman {
                 ));
             }
             let mut text: String = sections.iter().map(|section| stanza(section)).collect();
-            if let Some(script) = &source.customize {
-                text = self.customized(&name, &text, script, reporter)?;
+            if source.customize.is_some() {
+                text = self.customized(&name, &text, source, reporter)?;
             }
             let path = RootPath::from(REPOSITORIES).join(format!("{name}.repo"));
             write(tree, &path, text.as_bytes())?;
@@ -88,10 +86,10 @@ impl Pacman {
         Ok(prints.iter().map(|print| format!("{print}:4:\n")).collect())
     }
 
-    fn customized(&self, name: &str, text: &str, script: &Path, reporter: &Reporter) -> Result<String> {
+    fn customized(&self, name: &str, text: &str, source: &Source, reporter: &Reporter) -> Result<String> {
         let copy = self.scratch.join(format!("{name}.repo"));
         file::write_private(&copy, text.as_bytes())?;
-        Program::new("bash").arg("--norc").arg(script).arg(&copy).run(reporter)?;
+        source.customize(&copy, reporter)?;
         file::read_text(&copy)
     }
 }

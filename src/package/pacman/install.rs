@@ -164,9 +164,16 @@ impl Pacman {
         }
         match failure::failed_scripts(&text_of(&ended), &String::from_utf8_lossy(&written)) {
             None => Ok(()),
-            Some(said) => Err(Error::cannot(Exit::Description, what)
-                .because("a script or a hook of a package failed")
-                .because(said)),
+            Some(said) => {
+                let steps: Vec<&str> = said.lines().filter(|line| line.contains("nstalled ")).collect();
+                let place = failure::place(&steps, self);
+                let error = Error::cannot(Exit::Description, what).because("a script or a hook of a package failed");
+                let error = error.because(said);
+                Err(match place {
+                    Some(place) => error.at(place),
+                    None => error,
+                })
+            }
         }
     }
 

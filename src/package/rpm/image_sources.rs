@@ -5,11 +5,12 @@
 //! mirror that means nothing outside this host.
 
 use super::install::{Database, RpmProgram, forget_traces, judge};
-use super::{Repository, Rpm, customize, folder};
+use super::{Repository, Rpm, folder};
 use crate::error::Result;
 use crate::host::file;
 use crate::host::rooted::{RootPath, Rooted};
 use crate::host::sandbox::Sandbox;
+use crate::package::Beneath;
 use crate::package::repository::{ImageUrl, with_authority};
 use crate::plan::{Address, Manager, RepositoryUse, Signed, Warning};
 use crate::report::Reporter;
@@ -46,13 +47,12 @@ pub(super) fn write(rpm: &Rpm, tree: &Rooted, sandbox: &Sandbox, reporter: &Repo
         }
         let path = scratch.join(format!("{id}.repo"));
         file::write(&path, repository_file(rpm, repository, &urls).as_bytes())?;
-        if let Some(script) = &repository.source.customize {
-            customize(script, &path, reporter)?;
-        }
+        repository.source.customize(&path, reporter)?;
         tree.write(&RootPath::from(repositories).join(format!("{id}.repo")), file::read(&path)?, 0o644)?;
         written += 1;
     }
-    if written == 0 {
+    // A base has its own.
+    if written == 0 && rpm.beneath == Beneath::Nothing {
         let text = "the image has an update stack and no source of updates: no repository has imageinclude=\"true\"";
         reporter.warn(Warning { text: text.into(), place: None });
     }

@@ -327,11 +327,6 @@ impl PackageManager for Rpm {
     }
 }
 
-/// Lets a script of the description, on the build host, edit a repository's file.
-fn customize(script: &Path, path: &Path, reporter: &Reporter) -> Result<()> {
-    Program::new("bash").arg("--norc").arg(script).arg(path).run(reporter).map(drop)
-}
-
 /// A package that the manager chose.
 #[derive(Clone, Debug)]
 pub(super) struct Chosen {

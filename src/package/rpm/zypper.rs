@@ -112,7 +112,7 @@ impl Zypper<'_> {
         for repository in self.used {
             let path = scratch.join("repos.d").join(format!("{}.repo", repository.id()));
             file::write(&path, self.repository_file(repository).as_bytes())?;
-            self.customize(repository, &path)?;
+            repository.source.customize(&path, self.reporter)?;
         }
         let passwords: String = self.used.iter().filter_map(|repository| credentials(repository)).collect();
         if !passwords.is_empty() {
@@ -147,13 +147,6 @@ impl Zypper<'_> {
             text.push_str(&format!("priority={priority}\n"));
         }
         text
-    }
-
-    fn customize(&self, repository: &Repository, path: &Path) -> Result<()> {
-        match &repository.source.customize {
-            Some(script) => super::customize(script, path, self.reporter),
-            None => Ok(()),
-        }
     }
 
     fn sandbox(&self) -> Sandbox {

@@ -7,8 +7,8 @@ use super::{Dnf, Generation};
 use crate::cache::Sha256;
 use crate::error::{Error, Exit, Result};
 use crate::host::file;
+use crate::package::rpm::Repository;
 use crate::package::rpm::decision::Metadata;
-use crate::package::rpm::{Repository, customize};
 use crate::plan::{Address, Signed};
 
 const PLUGIN: &str = include_str!("report.py");
@@ -28,9 +28,7 @@ pub(super) fn write(dnf: &Dnf<'_>) -> Result<()> {
     for repository in dnf.used {
         let path = scratch.join(format!("repos.d/{}.repo", repository.id()));
         file::write_private(&path, section(dnf, repository)?.as_bytes())?;
-        if let Some(script) = &repository.source.customize {
-            customize(script, &path, dnf.reporter)?;
-        }
+        repository.source.customize(&path, dnf.reporter)?;
     }
     Ok(())
 }
