@@ -82,7 +82,8 @@ impl RpmWorld {
         rustix::fs::flock(lock.as_fd(), FlockOperation::LockExclusive).unwrap();
         if !folder.exists() {
             for old in fs::read_dir(&cache).unwrap().flatten() {
-                if old.file_name().to_string_lossy().starts_with("rpmworld-") {
+                // Not the locks beside it.
+                if old.path().is_dir() && old.file_name().to_string_lossy().starts_with("rpmworld-") {
                     fs::remove_dir_all(old.path()).unwrap();
                 }
             }
