@@ -97,7 +97,7 @@ impl Solver for Dnf<'_> {
                 // The plugin looks at the metadata before the first command does anything.
                 Generation::Four => configuration::write_known(self, known)?,
                 Generation::Five => {
-                    let ended = self.run(&["makecache".to_string()])?;
+                    let ended = self.run(&[REFRESH.to_string(), "makecache".to_string()])?;
                     if !ended.status.success() {
                         return Err(failure::of(self, "read the repositories", &ended, &[]));
                     }
@@ -108,8 +108,12 @@ impl Solver for Dnf<'_> {
             }
         }
         let mut last = None;
-        for command in &commands {
-            let ended = self.run(&command.words)?;
+        for (position, command) in commands.iter().enumerate() {
+            let mut words = command.words.clone();
+            if position == 0 {
+                words.insert(0, REFRESH.to_string());
+            }
+            let ended = self.run(&words)?;
             if !ended.status.success() {
                 return Err(failure::of(self, &command.what, &ended, &command.arguments));
             }
@@ -156,6 +160,10 @@ fn program(manager: Manager, reporter: &Reporter) -> Result<(&'static str, Gener
     }
     Ok(*found)
 }
+
+/// Asks each repository whether it changed: dnf counts seconds, and takes what it read in this one for current, whatever
+/// `metadata_expire` says.
+const REFRESH: &str = "--refresh";
 
 impl Dnf<'_> {
     fn install_words(&self) -> Vec<String> {
