@@ -344,6 +344,10 @@ fn finish(
     reporter: &Reporter,
 ) -> Result<Made> {
     let Supplies { manager, packages, epoch, base, .. } = supplies;
+    if is_disk(plan) {
+        // What an initrd is made from is seen by what is opened.
+        workspace.read_no_further();
+    }
     let initrds = KeptInitrds::of(plan, order, workspace, &tree, reporter)?;
     let keeper: &disk::boot::initrd::Keeper<'_> = &|wanted, make| initrds.get(wanted, make);
     let asked_for = complete(plan, manager.as_ref(), packages, &tree, *epoch, keeper, reporter)?;

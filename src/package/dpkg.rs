@@ -329,13 +329,19 @@ fn failure(command: &str, status: &str, said: &[String]) -> Error {
     let subject = said[at].trim_start_matches("dpkg: error processing ").split(" (").next().unwrap_or_default();
     let subject = subject.trim_start_matches("package ").trim_start_matches("archive ");
     let subject = subject.rsplit('/').next().unwrap_or_default().trim_end_matches(':');
-    let why: Vec<&str> =
-        said[at + 1..].iter().map(|line| line.trim()).take_while(|line| !line.starts_with("Errors were")).collect();
     let chatter =
         ["Setting up ", "Unpacking ", "Preparing to unpack ", "Selecting previously ", "Processing triggers "];
+    let is_chatter = |line: &&str| chatter.iter().any(|start| line.starts_with(start));
+    let after = said[at + 1..].iter().map(|line| line.trim());
+    let why: Vec<&str> =
+        after.take_while(|line| !line.starts_with("Errors were")).filter(|line| !is_chatter(line)).collect();
     let mut before: Vec<&str> = said[..at].iter().map(String::as_str).collect();
-    if let Some(last) = before.iter().rposition(|line| chatter.iter().any(|start| line.starts_with(start))) {
-        before.drain(..=last);
+    if let Some(last) = before.iter().rposition(is_chatter) {
+        let earlier: Vec<&str> = before.drain(..=last).filter(|line| !is_chatter(line)).collect();
+        if before.is_empty() {
+            // dpkg talks through one pipe, a script's complaint comes through the other one and may be here first.
+            before = earlier;
+        }
     }
     let before = &before[before.len().saturating_sub(TAIL)..];
     let mut error = Error::cannot(exit, format!("install the package {subject}"))

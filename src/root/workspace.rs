@@ -255,6 +255,11 @@ impl Workspace {
             .map_err(|error| error.within(what()))
     }
 
+    /// Ends the reading ahead of what [`Workspace::restore`] put here: before somebody looks at which files are opened.
+    pub fn read_no_further(&mut self) {
+        self.ahead = None;
+    }
+
     /// Begins to clear the tree away, which nobody needs any more, while the build goes on; [`Workspace::close`] says how that
     /// ended. Kills what programs left running. Does nothing where another output is made at the same time.
     pub fn leave(&mut self) -> Result<()> {
