@@ -15,7 +15,8 @@ import libdnf
 
 
 def digest(repo):
-    """Of the table of contents, once the mirror was asked."""
+    """Of the table of contents, once the mirror was asked: what dnf read within this second is no answer."""
+    repo._repo.expire()
     repo.load()
     with open(os.path.join(repo._repo.getCachedir(), "repodata", "repomd.xml"), "rb") as file:
         return hashlib.sha256(file.read()).hexdigest()
