@@ -3,10 +3,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use super::machine::{Machine, live_once};
 use crate::support::image::{Bench, Description, Ingot, result, unpack};
+use crate::support::program::{run, text};
 use crate::support::{alone, need, scratch_root};
 
 /// What the guest says, in one write: the kernel and systemd talk on the same line. Two runs differ in what is left to load.
@@ -41,19 +41,6 @@ ExecStart=/bin/sh /usr/local/lib/report
 [Install]
 WantedBy=multi-user.target
 ";
-
-#[track_caller]
-fn run(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let wrong = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {}\n{said}{wrong}", output.status);
-    said
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
 
 /// `debian-minimal` with podman, which holds `tiny.oci.tar`, pinned, and says so on its console.
 fn holder(folder: &Path, tiny: &Path, digest: &str) -> Description {

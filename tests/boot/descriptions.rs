@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use super::machine::{Machine, live_once};
 use crate::support::image::{Ingot, digests, partitions, result, root_filesystem, unpack, unpack_docker};
+use crate::support::program::{run, text};
 use crate::support::{alone, need, scratch, scratch_root};
 
 /// Casts one of `descriptions/` into `target`. Packages are kept between runs.
@@ -25,19 +26,6 @@ fn casting(name: &str, options: &[&str], target: &Path) -> Ingot {
         ingot = ingot.arg(option);
     }
     ingot.env("INGOT_CACHE_DIR", text(&cache)).env("INGOT_WORK_DIR", text(&work))
-}
-
-#[track_caller]
-fn run(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let wrong = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {}\n{said}{wrong}", output.status);
-    said
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
 }
 
 /// Waits for the login prompt on the serial console; no unit may have failed on the way.

@@ -3,23 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::support::farm::{BUILD, Worker, scan};
 use crate::support::image::{Ingot, result};
+use crate::support::program::finish;
 use crate::support::world::sha256;
 use crate::support::{alone, need, scratch, scratch_root};
 
 const REPOSITORY: &str = "Debian:12/standard";
-
-#[track_caller]
-fn run(command: &mut Command) -> String {
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let wrong = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}\n{said}{wrong}", output.status);
-    said
-}
 
 fn repository_of_ingot() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -98,7 +90,7 @@ fn the_build_service_makes_a_container_and_a_disk_that_boots() {
     }
     scan(&repository, REPOSITORY);
     for name in ["descriptions/debian-minimal/config.sh", "rootfs-overlays"] {
-        run(Command::new("cp").arg("-a").arg(repository_of_ingot().join(name)).arg(&sources));
+        finish(Command::new("cp").arg("-a").arg(repository_of_ingot().join(name)).arg(&sources));
     }
     let immutable = ("<preferences profiles=\"Immutable\">", "</preferences>");
     let container = ("<preferences profiles=\"Container\">", "</preferences>");
@@ -113,15 +105,15 @@ fn the_build_service_makes_a_container_and_a_disk_that_boots() {
 
     // The build root, with ingot by its package.
     let root = folder.join("root");
-    run(Command::new("mmdebstrap").args(["--quiet", "--variant=apt", "bookworm"]).arg(&root));
+    finish(Command::new("mmdebstrap").args(["--quiet", "--variant=apt", "bookworm"]).arg(&root));
     let made = folder.join("made");
     let package =
-        run(Command::new(repository_of_ingot().join("scripts/package")).arg(&made).arg(env!("CARGO_BIN_EXE_ingot")));
+        finish(Command::new(repository_of_ingot().join("scripts/package")).arg(&made).arg(env!("CARGO_BIN_EXE_ingot")));
     let package = package.lines().find(|line| line.ends_with(".deb")).unwrap();
     fs::copy(package, root.join("ingot.deb")).unwrap();
     fs::copy("/etc/resolv.conf", root.join("etc/resolv.conf")).unwrap();
     let install = "apt-get update -q && apt-get install -qy --no-install-recommends /ingot.deb";
-    run(Command::new("chroot").arg(&root).args(["sh", "-c", install]).env("DEBIAN_FRONTEND", "noninteractive"));
+    finish(Command::new("chroot").arg(&root).args(["sh", "-c", install]).env("DEBIAN_FRONTEND", "noninteractive"));
     assert!(fs::symlink_metadata(root.join("usr/bin/kiwi")).unwrap().is_symlink());
     fs::remove_file(root.join("etc/resolv.conf")).unwrap();
 
@@ -139,6 +131,6 @@ fn the_build_service_makes_a_container_and_a_disk_that_boots() {
     // From UEFI the way is another one until the kernel runs.
     let boot = Ingot::new(["boot"]).arg(&disk).args(["--firmware", "uefi", "--expect", "Linux version"]);
     boot.args(["--timeout", "300"]).run().expect(0);
-    let left = run(Command::new("findmnt").args(["--noheadings", "--list", "--output", "TARGET"]));
+    let left = finish(Command::new("findmnt").args(["--noheadings", "--list", "--output", "TARGET"]));
     assert!(!left.contains(folder.to_str().unwrap()), "{left}");
 }

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::support::image::{Description, Ingot, partitions, result, root_filesystem};
+use crate::support::program::finish;
 use crate::support::rpm::{RpmWorld, Signer, need_rpm_world};
 use crate::support::rpm_image::RpmBench;
 use crate::support::server::Server;
@@ -14,20 +15,11 @@ use crate::support::{alone, need, scratch};
 const DEBIAN: &str = "bash,coreutils,dash,debianutils,findutils,sed,grep,gzip,util-linux,libc-bin,kmod,mount,udev,rpm,\
                       dracut,linux-image-cloud-amd64,grub-pc-bin,grub-efi-amd64-bin";
 
-#[track_caller]
-fn run(command: &mut Command) -> String {
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let wrong = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}\n{said}{wrong}", output.status);
-    said
-}
-
 /// The tiny RPM world's repository in `repository`, with a kernel and what starts it; what `uname -r` says of that.
 fn with_kernel(world: &RpmWorld, folder: &Path, repository: &Path) -> String {
     let debian = folder.join("debian");
     let include = format!("--include={DEBIAN}");
-    run(Command::new("mmdebstrap").args(["--quiet", "--variant=extract", &include, "bookworm"]).arg(&debian));
+    finish(Command::new("mmdebstrap").args(["--quiet", "--variant=extract", &include, "bookworm"]).arg(&debian));
     let names = fs::read_dir(debian.join("boot")).unwrap().map(|entry| entry.unwrap().file_name());
     let release = names.filter_map(|name| Some(name.to_str()?.strip_prefix("vmlinuz-")?.to_string())).next().unwrap();
     // 6.1.0-56-cloud-amd64
@@ -51,17 +43,17 @@ fn with_kernel(world: &RpmWorld, folder: &Path, repository: &Path) -> String {
 /// Names and modes in the filesystem of /boot, as debugfs lists them.
 fn in_boot(image: &Path, scratch: &Path) -> Vec<(String, String)> {
     let (raw, boot) = (scratch.join("disk.raw"), scratch.join("boot.ext4"));
-    run(Command::new("qemu-img").args(["convert", "-O", "raw"]).arg(image).arg(&raw));
+    finish(Command::new("qemu-img").args(["convert", "-O", "raw"]).arg(image).arg(&raw));
     let (_, start, length) = partitions(&raw).into_iter().find(|(name, _, _)| name == "p.lxboot").unwrap();
     let dd = ["bs=1M", "status=none", "iflag=skip_bytes,count_bytes"];
     let range = [format!("skip={start}"), format!("count={length}")];
     let files = [format!("if={}", raw.display()), format!("of={}", boot.display())];
-    run(Command::new("dd").args(dd).args(range).args(files));
-    run(Command::new("e2fsck").args(["-f", "-n"]).arg(&boot));
-    let listed = run(Command::new("debugfs").args(["-R", "ls -p /"]).arg(&boot));
+    finish(Command::new("dd").args(dd).args(range).args(files));
+    finish(Command::new("e2fsck").args(["-f", "-n"]).arg(&boot));
+    let listed = finish(Command::new("debugfs").args(["-R", "ls -p /"]).arg(&boot));
     let root = scratch.join("root.ext4");
     root_filesystem(&raw, &root);
-    run(Command::new("e2fsck").args(["-f", "-n"]).arg(&root));
+    finish(Command::new("e2fsck").args(["-f", "-n"]).arg(&root));
     fs::remove_file(raw).unwrap();
     // /INODE/MODE/UID/GID/NAME/SIZE/
     let fields = listed.lines().map(|line| line.split('/').collect::<Vec<&str>>()).filter(|fields| fields.len() > 5);

@@ -1,24 +1,10 @@
 //! Foreign readers accept what is written, and find in it what the description asked for.
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 
 use crate::support::image::{Bench, Description, partitions, result, root_filesystem};
+use crate::support::program::{run, text};
 use crate::support::{need, together};
-
-#[track_caller]
-fn run(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let wrong = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {}\n{said}{wrong}", output.status);
-    said
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
 
 #[test]
 fn sfdisk_e2fsck_and_qemu_img_accept_a_disk() {

@@ -9,21 +9,9 @@ use serde_json::{Value, json};
 
 use crate::support::image::{Bench, Description, Ingot, result, unpack};
 use crate::support::layout::{self, Member, digest, layer};
+use crate::support::program::{run, text};
 use crate::support::registry::{PASSWORD, Registry, TOKEN};
 use crate::support::{alone, need, together};
-
-#[track_caller]
-fn run(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let wrong = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {}\n{said}{wrong}", output.status);
-    said
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
 
 fn read(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()

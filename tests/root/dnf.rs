@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use crate::support::image::{Ingot, digests, result, unpack_docker};
 use crate::support::leaks::Host;
 use crate::support::packages::DATE;
+use crate::support::program::{run, text};
 use crate::support::rpm::{RpmWorld, need_rpm_world};
 use crate::support::server::Server;
 use crate::support::{need, scratch, together};
@@ -48,17 +48,6 @@ const DESCRIPTION: &str = r#"<?xml version="1.0" encoding="utf-8"?>
   </packages>
 </image>
 "#;
-
-fn run(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).env("LC_ALL", "C").output().unwrap();
-    let wrong = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {}\n{wrong}", output.status);
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
 
 /// Everything that dnf and rpm of this host could write to, with sizes and times.
 fn of_the_host() -> BTreeMap<String, String> {

@@ -3,27 +3,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::Value;
 
 use crate::support::image::{Bench, result, unpack};
 use crate::support::packages::DATE;
+use crate::support::program::{run, text};
 use crate::support::server::Server;
 use crate::support::world::World;
 use crate::support::{need, together};
-
-#[track_caller]
-fn run(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output().unwrap();
-    let wrong = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {}\n{wrong}", output.status);
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
 
 /// Builds an OCI archive and unpacks it: the layout, the digests of its layers, and what each layer holds.
 fn build(bench: &Bench, name: &str, arguments: &[&str]) -> (PathBuf, Vec<String>, Vec<String>) {

@@ -1,25 +1,13 @@
 //! A build for a cloud, and what `ingot preflight` says and repairs of what was really built.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
 
 use crate::support::image::{Answer, Bench, Ingot, result};
+use crate::support::program::{run, text};
 use crate::support::{need, together};
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-#[track_caller]
-fn run(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).env("LC_ALL", "C").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{program} {arguments:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
-    said
-}
 
 /// The names of the rules by which each target refuses, from `--json`.
 fn refusals(answer: &Answer) -> Vec<Vec<String>> {

@@ -12,6 +12,7 @@ use ingot::report::Reporter;
 
 use super::format::{Content, MIB, choice, disk, identity, run, sha256, try_write, write};
 use crate::support::need;
+use crate::support::program::text;
 
 /// Another parser of descriptors, and the rules between elements: every reference leads somewhere, items stand in order.
 const DESCRIPTOR: &str = r#"
@@ -39,10 +40,6 @@ for e in root.iter():
     if e.tag.startswith("{http://www.vmware.com/schema/ovf}"):
         print(e.tag.split("}")[1], *(v for k, v in sorted(e.attrib.items()) if "vmware" in k))
 "#;
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
 
 fn source(folder: &Path) -> (PathBuf, RawDisk) {
     let source = folder.join("source");

@@ -7,7 +7,6 @@ mod unpack;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use ingot::container::{self, Form};
 use ingot::host::rooted::{Kind, RootPath, Rooted};
@@ -21,21 +20,11 @@ use ingot::scrub::ScrubbedTree;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::support::program::{run, text};
 use crate::support::{is_root, need};
 
 /// The image's date in every test.
 const EPOCH: i64 = 1_700_000_000;
-
-fn run(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {error}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
 
 /// A tree with one of everything that a filesystem can hold. Without root: no devices, owners and capabilities.
 fn tree(folder: &Path) -> Rooted {

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 use super::format::{Content, GIB, KIB, MIB, content, disk, run, sha256, shapes, whole, write};
 use crate::support::need;
+use crate::support::program::text;
 
 /// Format, options, QEMU's name of it, and whether the size of the disk stays exactly.
 const IMAGES: &[(&str, &str, &str, bool)] = &[
@@ -25,10 +26,6 @@ const IMAGES: &[(&str, &str, &str, bool)] = &[
     ("vmdk", "subformat=streamOptimized adapter_type=lsilogic", "vmdk", true),
     ("vdi", "", "vdi", true),
 ];
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
 
 #[test]
 fn qemu_reads_every_format_as_the_raw_disk() {

@@ -21,6 +21,7 @@ pub mod leaks;
 pub mod packages;
 pub mod pacman;
 pub mod plan;
+pub mod program;
 pub mod proxy;
 pub mod python;
 pub mod registry;
