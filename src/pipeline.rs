@@ -104,17 +104,19 @@ pub fn cast(plans: &[Plan], order: &Order, reporter: &Reporter) -> Result<()> {
         let memory = install(plan, plans, order, workspace, &supplies, early, reporter)?;
         let mut branches = others.iter().map(|_| branch(workspace, reporter)).collect::<Result<Vec<Workspace>>>()?;
         // Each output has a tree of its own from here on, and is the same as if it were built alone.
+        let disk_among_them = plans.iter().any(is_disk);
         let made = std::thread::scope(|scope| {
-            let at_work: Vec<_> = std::iter::zip(others, &mut branches)
+            let trees = std::iter::once(&mut *workspace).chain(&mut branches);
+            let at_work: Vec<_> = std::iter::zip(plans, trees)
                 .map(|(plan, workspace)| {
                     let (supplies, memory) = (&supplies, memory.clone());
                     let make = move || make(plan, order, workspace, supplies, memory, reporter);
-                    scope.spawn(move || if is_disk(plan) { make() } else { beside(make) })
+                    let gives_way = disk_among_them && !is_disk(plan);
+                    scope.spawn(move || if gives_way { beside(make) } else { make() })
                 })
                 .collect();
-            let first = make(plan, order, workspace, &supplies, memory, reporter);
-            let rest = at_work.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            std::iter::once(first).chain(rest).collect::<Vec<Result<Made>>>()
+            let made = at_work.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            made.collect::<Vec<Result<Made>>>()
         });
         branches.into_iter().try_for_each(Workspace::close)?;
         let made = made.into_iter().collect::<Result<Vec<Made>>>()?;

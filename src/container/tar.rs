@@ -44,12 +44,11 @@ impl Piece {
 
 /// Every entry of the tree that belongs into an archive.
 pub fn pieces(tree: &ScrubbedTree) -> Result<Vec<Piece>> {
-    pieces_of(tree.tree())
+    Ok(entries(tree.tree())?.map(Piece::Whole).collect())
 }
 
-fn pieces_of(tree: &Rooted) -> Result<Vec<Piece>> {
-    let entries = tree.walk(&RootPath::root())?.into_iter();
-    Ok(entries.filter(|entry| belongs(&entry.path)).map(Piece::Whole).collect())
+fn entries(tree: &Rooted) -> Result<impl Iterator<Item = Entry> + use<>> {
+    Ok(tree.walk(&RootPath::root())?.into_iter().filter(|entry| belongs(&entry.path)))
 }
 
 /// Writes a tree that still changes: what comes out resembles what [`write`] will write, and nothing else is true of it. What
@@ -60,10 +59,9 @@ pub fn sketch(tree: &Rooted, epoch: i64, out: &mut dyn Write, ended: &dyn Fn() -
     let mut out = Aligned { out, over: &over };
     let mut buffer = vec![0; 256 << 10];
     let mut writer = TarWriter { tree, epoch, out: &mut out, links: HashMap::new(), step: &step };
-    for piece in pieces_of(tree)? {
-        let Piece::Whole(entry) = &piece else { continue };
+    for entry in entries(tree)? {
         // A file that was cut off must not move those that follow.
-        if writer.entry(entry, &mut buffer).is_err() {
+        if writer.entry(&entry, &mut buffer).is_err() {
             let rest = (BLOCK - over.get()) % BLOCK;
             writer.put(&[0; BLOCK][..rest], &entry.path)?;
         }

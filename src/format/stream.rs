@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::writeback::WriteBack;
-use crate::bytes::Bytes;
+use crate::bytes::{Bytes, is_zero};
 use crate::disk::RawDisk;
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host;
@@ -146,12 +146,6 @@ pub fn write_sparse(target: &File, bytes: &[u8], offset: u64) -> io::Result<()> 
         target.write_all_at(&bytes[start..at], offset + start as u64)?;
     }
     Ok(())
-}
-
-/// Whether nothing but zeros is there.
-pub fn is_zero(bytes: &[u8]) -> bool {
-    let (blocks, rest) = bytes.as_chunks::<64>();
-    blocks.iter().all(|block| *block == [0; 64]) && rest.iter().all(|byte| *byte == 0)
 }
 
 /// A disk to be read in blocks of one length, the last one filled with zeros.

@@ -341,7 +341,11 @@ pub fn digest(path: &Path) -> Result<[u8; 32]> {
 /// On one thread: a build may not have others before it is isolated.
 pub fn identity_of_program() -> Result<String> {
     let mut hash = blake3::Hasher::new();
-    hash.update_mmap("/proc/self/exe").or_cannot(|| "read the program that runs")?;
+    hash.update_mmap("/proc/self/exe").map_err(|error| {
+        Error::cannot(Exit::HostLacks, "read the program that runs, /proc/self/exe")
+            .because(error)
+            .hint("a chroot needs the kernel's /proc: mount -t proc proc /proc")
+    })?;
     Ok(hash.finalize().to_hex().to_string())
 }
 

@@ -93,19 +93,14 @@ impl Transport {
     }
 
     /// Trusts these certificates, too, beside those that the host's apt trusts.
-    pub fn trust(&self, certificates: &[PathBuf]) -> Result<()> {
-        if certificates.is_empty() {
+    pub fn trust(&self, named: &[PathBuf]) -> Result<()> {
+        if named.is_empty() {
             return Ok(());
         }
         let mut configuration = file::read_text(&self.configuration)?;
         let setting = |line: &str| Some(line.strip_prefix("Acquire::https::CaInfo \"")?.split('"').next()?.to_string());
         let of_host = configuration.lines().filter_map(setting).next_back().map(PathBuf::from);
-        let usual = certificates::BUNDLES.iter().map(PathBuf::from).find(|path| file::is_file(path));
-        let mut bundle = Vec::new();
-        for path in of_host.or(usual).iter().chain(certificates) {
-            bundle.extend(file::read(path)?);
-            bundle.push(b'\n');
-        }
+        let bundle = certificates::in_one_file(of_host, named)?;
         let path = self.configuration.with_file_name("trusted.pem");
         file::write_private(&path, &bundle)?;
         configuration.push_str(&format!("Acquire::https::CaInfo {};\n", quoted(&path)?));

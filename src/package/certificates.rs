@@ -13,7 +13,7 @@ use crate::host::sandbox::Sandbox;
 use crate::report::Reporter;
 
 /// Where distributions have all of them in one file.
-pub const BUNDLES: [&str; 3] =
+const BUNDLES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/ca-bundle.pem", "/etc/pki/tls/certs/ca-bundle.crt"];
 /// Where OpenSSL looks them up by their hash, whatever the distribution; libzypp, too.
 const FOLDER: &str = "/etc/ssl/certs";
@@ -43,6 +43,17 @@ pub fn are_refused(said: &str) -> bool {
     REFUSED.iter().any(|refused| said.contains(refused))
 }
 
+/// The certificates that this host trusts, `of_host` or where distributions have them, and those in `named` behind them.
+pub fn in_one_file(of_host: Option<PathBuf>, named: &[PathBuf]) -> Result<Vec<u8>> {
+    let usual = || BUNDLES.iter().map(PathBuf::from).find(|path| file::is_file(path));
+    let mut bundle = Vec::new();
+    for path in of_host.or_else(usual).iter().chain(named) {
+        bundle.extend(file::read(path)?);
+        bundle.push(b'\n');
+    }
+    Ok(bundle)
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Certificates {
@@ -57,12 +68,7 @@ impl Certificates {
         }
         file::remove_tree(folder)?;
         file::create_folders(folder)?;
-        let usual = BUNDLES.iter().map(PathBuf::from).find(|path| file::is_file(path));
-        let mut bundle = Vec::new();
-        for path in usual.iter().chain(named) {
-            bundle.extend(file::read(path)?);
-            bundle.push(b'\n');
-        }
+        let bundle = in_one_file(None, named)?;
         for name in NAMES {
             file::write(&folder.join(name), &bundle)?;
         }

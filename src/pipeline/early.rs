@@ -1,8 +1,8 @@
 //! The stage that a build will probably go on from, copied while its packages are resolved.
 //!
 //! In: the stage that this image used last. Out: its copy in the work folder, read through, if it is the one that is wanted in
-//! the end. What is wanted is decided by the key alone, as without; a wrong guess is dropped, and costs what one core did
-//! while the build waited for a mirror.
+//! the end. What is wanted is decided by the key alone, as without; a wrong guess is dropped, and costs what the
+//! cores did while the build waited for a mirror.
 
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};

@@ -207,7 +207,7 @@ fn warn_again(target: &Path, reporter: &Reporter) -> Result<()> {
 
 /// Notes what is about to be published, for the next build.
 pub(super) fn note(own: &Key, order: &Order, supplies: &Supplies) -> Result<()> {
-    if order.published.is_none() || order.reuse == Reuse::No {
+    if !is_remembered(order) {
         return Ok(());
     }
     let mut names = Vec::new();
@@ -264,12 +264,21 @@ pub fn remember(order: &Order, note: &[u8]) -> Result<()> {
     file::write_atomically(&path, note)
 }
 
+/// Whether the result of this build is remembered, and one that was is looked for.
+fn is_remembered(order: &Order) -> bool {
+    order.published.is_some() && order.reuse != Reuse::No
+}
+
 /// What the files of a release follow from, as far as it is known before packages are resolved. Read once, at the start: an
-/// input that changes while it is used makes the next build find another one.
+/// input that changes while it is used makes the next build find another one. Nothing is read, and it is empty, where no
+/// result is remembered.
 pub(super) fn own_key(plans: &[Plan], order: &Order) -> Result<Key> {
     let bug = |error: serde_json::Error| Error::cannot(Exit::Bug, "compare a plan").because(error);
     let name = plans.first().map(|plan| plan.image.name.as_str());
     let mut key = Key::new("result", name.unwrap_or_default());
+    if !is_remembered(order) {
+        return Ok(key);
+    }
     key.add(TOOL, &order.tool);
     key.add("reports", format!("{:?}", order.reports));
     // Passwords are no part of a plan's text.

@@ -56,6 +56,11 @@ pub fn write(target: &Path, folder: &Path, order: &BundleOrder, reporter: &Repor
     let naming = &result.bundle_format;
     let stem = order.stem(naming)?;
     file::create_folders(folder)?;
+    if file::canonical(folder)? == file::canonical(target)? {
+        return Err(Error::cannot(Exit::Usage, format!("bundle the result in {}", target.display()))
+            .because("the bundle would be among the files that it is made of")
+            .hint("name another folder with --bundle-dir"));
+    }
     let mut written = Vec::new();
     let listed = result.files.values().filter(|listed| listed.use_for_bundle);
     let renamed: Vec<_> = listed
@@ -276,6 +281,7 @@ mod tests {
         let artifacts = [(format!("{stem}.vmdk"), "vmdk".to_string()), (format!("{stem}.vmx"), "vmx".to_string())];
         KiwiResult::new(&target, artifacts, [format!("{stem}.packages")], naming()).write(&target).unwrap();
         let order = BundleOrder { id: "7".into(), pattern: None, compression: Compression::Off, zsync_source: None };
+        assert_eq!(write(&target, &target, &order, &Reporter::silent()).unwrap_err().exit(), Exit::Usage);
         write(&target, &bundle, &order, &Reporter::silent()).unwrap();
         let read = |end: &str| fs::read_to_string(bundle.join(format!("{stem}-7.{end}"))).unwrap();
         let wanted = format!("scsi0:0.fileName = \"{stem}-7.vmdk\"\n# {stem}-7.vmdk.lock, {stem}.raw\n");

@@ -7,10 +7,10 @@ use std::ops::Range;
 
 use super::descriptor::{Descriptor, Subformat};
 use super::header::{AT_END, DESCRIPTOR, ENTRIES, Header, Marker, SECTOR, marker};
-use crate::bytes::Bytes;
+use crate::bytes::{Bytes, is_zero};
 use crate::error::{Error, Exit, Result};
 use crate::format::Writing;
-use crate::format::stream::{Blocks, Stream, is_zero};
+use crate::format::stream::{Blocks, Stream};
 use crate::parallel::{InOrder, Spare};
 use crate::pieces::{Mark, Pieces, Search};
 use crate::release::Artifact;
