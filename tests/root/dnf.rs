@@ -12,7 +12,7 @@ use crate::support::rpm::{RpmWorld, need_rpm_world};
 use crate::support::server::Server;
 use crate::support::{need, scratch, together};
 
-const DESCRIPTION: &str = r#"<?xml version="1.0" encoding="utf-8"?>
+pub(crate) const DESCRIPTION: &str = r#"<?xml version="1.0" encoding="utf-8"?>
 <image schemaversion="8.0" name="tiny">
   <description type="system">
     <author>Tiny World</author>

@@ -12,6 +12,7 @@ mod container_disk;
 mod derived;
 mod disk;
 mod dnf;
+mod dnf5;
 mod downloads;
 mod embedded;
 mod farm;

@@ -1,5 +1,5 @@
-//! dnf as the solver: the tiny RPM world's signed repository through a folder and through mirrors that misbehave. Where
-//! this host has dnf5, too, it answers the same questions.
+//! dnf as the solver: the tiny RPM world's signed repository through a folder and through mirrors that misbehave. dnf5
+//! answers the same questions: this host's, and that of a newer Debian.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,12 @@ use ingot::package::{Beneath, Mirrors, PackageSet, Unpacker};
 use ingot::plan::*;
 use ingot::report::Reporter;
 
+use super::support::newer;
 use super::support::plan::{named, plan};
-use super::support::rpm::{RpmWorld, Signer, need_rpm_world};
+use super::support::program::finish;
+use super::support::rpm::{MADE, RpmWorld, Signer, need_rpm_world};
 use super::support::server::{Fault, Server};
-use super::support::{need, program, scratch};
+use super::support::{need, program, scratch, scratch_root};
 
 /// What is asked of dnf, and where it works.
 struct Question {
@@ -76,8 +78,16 @@ fn unchecked(source: &str) -> Repository {
 
 /// The generations of dnf that this host has.
 fn generations() -> Vec<Manager> {
-    let five = program("dnf5").map(|_| Manager::Dnf5);
-    [Manager::Dnf4].into_iter().chain(five).collect()
+    let all = [("dnf-3", Manager::Dnf4), ("dnf5", Manager::Dnf5)];
+    all.into_iter().filter(|(name, _)| program(name).is_some()).map(|(_, manager)| manager).collect()
+}
+
+macro_rules! need_dnf {
+    () => {
+        if generations().is_empty() {
+            super::support::skip!("this host has no dnf");
+        }
+    };
 }
 
 fn names(set: &PackageSet) -> Vec<&str> {
@@ -104,7 +114,8 @@ fn url(folder: &Path) -> String {
 fn what_is_asked_for_is_chosen_fetched_and_verified() {
     need!(root);
     need_rpm_world!();
-    need!("dnf-3", "gpgv");
+    need_dnf!();
+    need!("gpgv");
     let world = RpmWorld::open();
     for manager in generations() {
         let server = Server::start(world.repository());
@@ -137,7 +148,7 @@ fn what_is_asked_for_is_chosen_fetched_and_verified() {
 fn weak_dependencies_come_only_where_the_description_says_so() {
     need!(root);
     need_rpm_world!();
-    need!("dnf-3");
+    need_dnf!();
     let world = RpmWorld::open();
     for manager in generations() {
         let repositories = vec![repository(&url(&world.repository()), &world.key())];
@@ -158,7 +169,7 @@ fn weak_dependencies_come_only_where_the_description_says_so() {
 fn an_ignored_package_is_not_chosen_and_what_that_costs_is_said() {
     need!(root);
     need_rpm_world!();
-    need!("dnf-3");
+    need_dnf!();
     let world = RpmWorld::open();
     for manager in generations() {
         let repositories = vec![repository(&url(&world.repository()), &world.key())];
@@ -179,7 +190,7 @@ fn an_ignored_package_is_not_chosen_and_what_that_costs_is_said() {
 fn a_module_decides_which_version_there_is() {
     need!(root);
     need_rpm_world!();
-    need!("dnf-3");
+    need_dnf!();
     let world = RpmWorld::open();
     for manager in generations() {
         let repositories = vec![repository(&url(&world.repository()), &world.key())];
@@ -204,7 +215,7 @@ fn a_module_decides_which_version_there_is() {
 fn what_is_not_there_is_named_with_its_place_in_the_description() {
     need!(root);
     need_rpm_world!();
-    need!("dnf-3");
+    need_dnf!();
     let world = RpmWorld::open();
     for manager in generations() {
         let ask = |packages: &[&str], groups: &[&str]| {
@@ -229,17 +240,21 @@ fn what_is_not_there_is_named_with_its_place_in_the_description() {
             assert!(text.contains(reason) && text.contains(place), "{reason}, {place}: {text}");
         }
     }
-    let place = repository("http://127.0.0.1:1/$releasever", &world.key());
-    let error = Question::new(Manager::Dnf4, vec![place], &["busybox"]).refused();
-    assert_eq!(error.exit(), Exit::Description, "{}", error.text());
-    assert!(error.text().contains("config.xml:5:3") && error.text().contains("<release-version>"), "{}", error.text());
+    for manager in generations() {
+        let place = repository("http://127.0.0.1:1/$releasever", &world.key());
+        let error = Question::new(manager, vec![place], &["busybox"]).refused();
+        let text = error.text();
+        assert_eq!(error.exit(), Exit::Description, "{text}");
+        assert!(text.contains("config.xml:5:3") && text.contains("<release-version>"), "{text}");
+    }
 }
 
 #[test]
 fn what_the_key_did_not_sign_is_76() {
     need!(root);
     need_rpm_world!();
-    need!("dnf-3", "gpgv");
+    need_dnf!();
+    need!("gpgv");
     let (world, folder) = (RpmWorld::open(), scratch());
     let spoilt = |name: &str, make: &dyn Fn(&Path)| {
         make(&folder.path().join(name));
@@ -278,7 +293,8 @@ fn what_the_key_did_not_sign_is_76() {
 fn a_key_that_a_repository_brings_along_is_not_trusted() {
     need!(root);
     need_rpm_world!();
-    need!("dnf-3", "gpgv");
+    need_dnf!();
+    need!("gpgv");
     let (world, folder) = (RpmWorld::open(), scratch());
     let forged = folder.path().join("forged");
     world.metadata_signed_by(Signer::Other, &forged);
@@ -306,7 +322,7 @@ fn a_key_that_a_repository_brings_along_is_not_trusted() {
 fn a_mirror_that_fails_is_75_and_one_that_is_not_there_is_a_wrong_description() {
     need!(root);
     need_rpm_world!();
-    need!("dnf-3");
+    need_dnf!();
     let (world, folder) = (RpmWorld::open(), scratch());
     for manager in generations() {
         let refused = |source: &str| Question::new(manager, vec![unchecked(source)], &["tiny-lua"]).refused();
@@ -332,7 +348,7 @@ fn a_mirror_that_fails_is_75_and_one_that_is_not_there_is_a_wrong_description() 
 fn a_password_reaches_the_server_and_nothing_else() {
     need!(root);
     need_rpm_world!();
-    need!("dnf-3");
+    need_dnf!();
     let (world, folder) = (RpmWorld::open(), scratch());
     // me:se%cret$1
     let server = Server::start(world.repository()).demand("Basic bWU6c2UlY3JldCQx");
@@ -368,7 +384,7 @@ fn grep(folder: &Path, needle: &[u8]) -> Vec<PathBuf> {
 fn the_repository_of_the_higher_priority_wins_and_lists_of_mirrors_are_followed() {
     need!(root);
     need_rpm_world!();
-    need!("dnf-3");
+    need_dnf!();
     let (world, folder) = (RpmWorld::open(), scratch());
     let old = folder.path().join("old");
     fs::create_dir(&old).unwrap();
@@ -424,7 +440,7 @@ fn the_repository_of_the_higher_priority_wins_and_lists_of_mirrors_are_followed(
 fn a_dnf_that_this_host_lacks_is_replaced_by_the_other_one_and_that_is_said() {
     need!(root);
     need_rpm_world!();
-    need!("dnf-3");
+    need_dnf!();
     let world = RpmWorld::open();
     let ask = |manager| {
         let repositories = vec![repository(&url(&world.repository()), &world.key())];
@@ -433,6 +449,29 @@ fn a_dnf_that_this_host_lacks_is_replaced_by_the_other_one_and_that_is_said() {
         question.warnings()
     };
     assert_eq!(ask(Manager::Microdnf), "");
-    let said = ask(Manager::Dnf5);
-    assert_eq!(said.contains("this host has no dnf5"), program("dnf5").is_none(), "{said}");
+    for (manager, name) in [(Manager::Dnf4, "dnf-3"), (Manager::Dnf5, "dnf5")] {
+        let said = ask(manager);
+        assert_eq!(said.contains(&format!("this host has no {}", manager.word())), program(name).is_none(), "{said}");
+    }
+}
+
+/// All tests of this file but this one, on a host that has dnf5 and no dnf4.
+#[test]
+fn the_dnf5_of_a_newer_debian_answers_the_same_questions() {
+    need!(root);
+    need_rpm_world!();
+    need!("mmdebstrap", "unshare");
+    let Some(tree) = newer::tree("dnf5", newer::SUITE, newer::DNF5) else { return };
+    let (world, folder) = (RpmWorld::open(), scratch());
+    let program = std::env::current_exe().unwrap();
+    let (sources, skips) = (Path::new(env!("CARGO_MANIFEST_DIR")), folder.path().join("skips"));
+    let scratch = scratch_root();
+    let host = newer::Host::new(tree, folder.path(), &[sources, &scratch, program.parent().unwrap()]);
+    let mut command = host.command(&program);
+    command.args(["dnf::", "--skip", "newer_debian", "--test-threads=2"]);
+    command.env(MADE, world.folder()).env("INGOT_TEST_SKIPS", &skips);
+    let said = finish(&mut command);
+    assert!(said.contains("; 0 failed; ") && said.matches(" ... ok").count() >= 11, "{said}");
+    assert!(!skips.exists(), "{}", fs::read_to_string(&skips).unwrap());
+    assert_eq!(host.written(), [""; 0], "on the host");
 }

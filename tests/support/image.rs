@@ -250,12 +250,7 @@ impl Ingot {
 
     /// Runs to the end.
     pub fn run(mut self) -> Answer {
-        let output = self.command.output().unwrap();
-        Answer {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Answer::of(&mut self.command)
     }
 
     /// Starts it in a process group of its own, with its output thrown away.
@@ -276,6 +271,16 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Runs a command that ends as `ingot` does.
+    pub fn of(command: &mut Command) -> Answer {
+        let output = command.output().unwrap();
+        Answer {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// Panics with the whole output unless it ended with this exit code.
     #[track_caller]
     pub fn expect(self, code: i32) -> Answer {

@@ -18,6 +18,7 @@ pub mod foreign_rpm;
 pub mod image;
 pub mod layout;
 pub mod leaks;
+pub mod newer;
 pub mod packages;
 pub mod pacman;
 pub mod plan;

@@ -54,6 +54,7 @@ const NO_COMPLAINT: &[&str] = &[
     "Importing GPG key",
     "Importing OpenPGP key",
     "Detection of Platform Module failed",
+    "Failed to set locale",
     "Unable to detect release version",
     "Updating and loading repositories",
     "Repositories loaded.",
