@@ -1,14 +1,18 @@
 //! What becomes of the database of packages, and bills of materials as others read them.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
 
+use crate::pacman;
 use crate::support::image::{Bench, Ingot, digests, result, unpack_docker};
 use crate::support::packages::DATE;
-use crate::support::{need, python, together};
+use crate::support::pacman::{PacmanWorld, need_pacman_world};
+use crate::support::server::Server;
+use crate::support::{need, python, scratch, together};
 
 /// The readers of both forms, and a scanner that looks into images itself.
 pub const READERS: &[&str] = &[
@@ -176,6 +180,38 @@ fn the_database_stays_becomes_a_bill_or_goes_and_nothing_else_changes() {
     let again = build("again", "sbom");
     assert_eq!(listed(&again), listed(&sbom));
     assert_eq!(digests(&bench.path("again")), digests(&bench.path("sbom")));
+}
+
+#[test]
+fn a_container_of_pacmans_packages_speaks_for_itself() {
+    need!(root);
+    need_pacman_world!();
+    need!("skopeo");
+    let Some(bin) = python::programs("sbom", READERS) else { return };
+    let _turn = together();
+    let (world, folder) = (PacmanWorld::open(), scratch());
+    let server = Server::start(world.repository());
+    let image = folder.path().join("image");
+    pacman::description(&world, &image, pacman::BOTH_LISTS);
+    // Syft gives the packages of no other distribution a URL.
+    let script = image.join("config.sh");
+    fs::write(&script, "#!/bin/sh\nset -e\nsed -i s/ID=tiny/ID=arch/ /usr/lib/os-release\n").unwrap();
+    fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    for (name, words, count) in [("kept", &[][..], 10), ("none", &["--update-stack", "none"], 7)] {
+        pacman::build(&image, &server.url(), folder.path(), name).args(words).run().expect(0);
+        let made = folder.path().join(format!("{name} out"));
+        let cyclonedx = fs::read_to_string(result(&made, ".cdx.json")).unwrap();
+        let urls = package_urls(&cyclonedx);
+        assert_eq!(urls.len(), count, "{urls:?}");
+        let app = "pkg:alpm/arch/tiny-app@1:2.0-3?arch=x86_64&distro=arch&upstream=tiny";
+        assert!(urls.iter().any(|url| url == app), "{urls:?}");
+        if name == "none" {
+            speaks_for_itself(&bin, &made);
+        }
+        let tree = folder.path().join(format!("{name} tree"));
+        unpack_docker(&result(&made, ".docker.tar"), &tree);
+        assert_eq!(tree.join("usr/share/libalpm").exists(), name == "kept", "hooks serve pacman only");
+    }
 }
 
 #[test]

@@ -38,8 +38,9 @@ pub(super) const STACK: &[&str] = &[
     "yay",
 ];
 
-/// What these packages make and no package owns.
-const STATE: &[&str] = &["/etc/pacman.conf", "/etc/pacman.d", "/var/cache/pacman", "/var/log/pacman.log"];
+/// What these packages make and no package owns, and hooks, which packages of all kinds bring and pacman alone runs.
+const STATE: &[&str] =
+    &["/etc/pacman.conf", "/etc/pacman.d", "/usr/share/libalpm", "/var/cache/pacman", "/var/log/pacman.log"];
 
 impl Pacman {
     /// Ends the work on packages, after the last script. Returns the names of the packages that it removed.

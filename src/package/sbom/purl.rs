@@ -34,7 +34,9 @@ pub(super) fn of(component: &Component, subject: &Subject) -> String {
     let upstream = match component.family {
         Family::Rpm if !source.is_empty() => format!("{source}-{source_version}.src.rpm"),
         Family::Dpkg if *source != component.name && !source.is_empty() => format!("{source}@{source_version}"),
-        Family::Rpm | Family::Dpkg | Family::Pacman => String::new(),
+        // Scanners look every package up by what it was built from, whatever that is called.
+        Family::Pacman => source.clone(),
+        Family::Rpm | Family::Dpkg => String::new(),
     };
     let qualifiers: Vec<String> = [
         ("arch", component.arch.as_str()),
@@ -87,6 +89,6 @@ mod tests {
         assert_eq!(rpm.purl(&suse), wanted);
         let arch = Component { family: Family::Pacman, arch: "any".into(), ..component("app") };
         let rolling = Subject { distribution: "arch".into(), release: String::new(), ..subject() };
-        assert_eq!(arch.purl(&rolling), "pkg:alpm/arch/app@1%3A2.0%2Bx~1-3?arch=any&distro=arch");
+        assert_eq!(arch.purl(&rolling), "pkg:alpm/arch/app@1%3A2.0%2Bx~1-3?arch=any&distro=arch&upstream=base");
     }
 }
