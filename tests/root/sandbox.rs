@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ingot::error::Exit;
 use ingot::host::rooted::RootPath;
-use ingot::host::sandbox::Network;
+use ingot::host::sandbox::{Network, Sandbox};
 use ingot::report::Reporter;
 
 use crate::support::{need, scratch};
@@ -151,4 +151,30 @@ fn syncing_costs_nothing() {
     let started = Instant::now();
     tree.says("i=0; while [ $i -lt 300 ]; do echo x > /tmp/file; sync /tmp/file; i=$((i+1)); done");
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_program_of_the_host_sees_the_hosts_tmp_and_changes_nothing_but_what_it_is_given() {
+    need!(root);
+    let tree = Tree::new();
+    let folder = || tempfile::Builder::new().prefix("test-sandbox-").tempdir_in("/tmp").unwrap();
+    let (host, given, links) = (folder(), folder(), folder());
+    let file = tempfile::Builder::new().prefix("test-sandbox-").tempfile_in("/tmp").unwrap();
+    std::fs::write(host.path().join("inside"), "inside\n").unwrap();
+    std::fs::write(file.path(), "beside\n").unwrap();
+    std::os::unix::fs::symlink(host.path(), links.path().join("link")).unwrap();
+    let script = "cat \"$1/inside\" \"$2\" \"$4/link/inside\"; cat \"$(readlink -f \"$1\")/inside\"
+        touch \"$1/new\" || touch \"$2\" || rm \"$4/link\" || touch \"/tmp/.ingot-host/${3##*/}.x\" || echo refused
+        echo own > \"$3.own\" && cat \"$3.own\"
+        echo kept > \"$3/kept\"; cd \"$3\" && pwd -P; cat /tmp/.ingot-0/kept";
+    let paths = [host.path(), file.path(), given.path(), links.path()].map(|path| path.to_str().unwrap());
+    let sandbox = Sandbox::new(tree.path()).of_host(&[given.path()]);
+    let said = sandbox.run(&Reporter::silent(), &[&["sh", "-c", script, "sh"][..], &paths].concat()).unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&said.stdout),
+        format!("inside\nbeside\ninside\ninside\nrefused\nown\n{}\nkept\n", given.path().display())
+    );
+    assert_eq!(std::fs::read_to_string(given.path().join("kept")).unwrap(), "kept\n");
+    assert!(!std::path::Path::new(&format!("{}.own", given.path().display())).exists());
+    assert_eq!(std::fs::read_dir(host.path()).unwrap().count(), 1);
 }

@@ -2,17 +2,16 @@
 //!
 //! In: an [`Order`], in fresh mount, PID and network namespaces. Out: this process, which may write to the tree and to the
 //! folders of the order only; the tree has /dev, /proc and /sys of its own for what is started there with chroot(2).
-//! Its /tmp shows what is in the host's, and what it writes there itself is gone with it: some programs know no other
+//! Its /tmp leads to what is in the host's, and what it writes there itself is gone with it: some programs know no other
 //! place. Never makes anything writable that was not.
 
 use std::ffi::{CString, OsString};
 use std::fs;
-use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
-use rustix::mount::{MountFlags, MountPropagationFlags};
+use rustix::fs::CWD;
+use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::Order;
 use super::tree::Root;
@@ -24,6 +23,10 @@ const NO_DEVICES: u64 = 0x4;
 
 /// Where programs put files that they remove again.
 const TEMPORARY: &str = "/tmp";
+/// Where the host's own are.
+const OF_HOST: &str = "/tmp/.ingot-host";
+/// How names of the sandbox's own begin there ([`super::short_path`]).
+const OWN: &[u8] = b".ingot-";
 
 /// `struct mount_attr` of mount_setattr(2).
 #[repr(C)]
@@ -48,7 +51,7 @@ pub(super) fn enter(order: &Order, writable: &[OsString]) -> Result<()> {
     }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     rustix::mount::mount("proc", "/proc", "proc", flags, None).or_cannot(|| "mount /proc")?;
-    temporary(writable).or_cannot(|| "make a /tmp of the sandbox's own")?;
+    temporary(order, writable).or_cannot(|| "make a /tmp of the sandbox's own")?;
     set(Path::new("/"), READ_ONLY, 0, Mounts::AllBelow).or_cannot(|| "make the host's files read-only")?;
     set(Path::new(TEMPORARY), 0, READ_ONLY, Mounts::This).or_cannot(|| "make /tmp writable")?;
     for folder in folders() {
@@ -60,29 +63,30 @@ pub(super) fn enter(order: &Order, writable: &[OsString]) -> Result<()> {
     rustix::process::chdir("/").or_cannot(|| "go to /")
 }
 
-/// A filesystem in memory over /tmp, in which each entry of the host's /tmp is, mounts below it included.
-fn temporary(folders: &[OsString]) -> std::io::Result<()> {
-    let host = rustix::fs::open(TEMPORARY, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+/// A filesystem in memory over /tmp. What is in the host's /tmp is seen through symlinks into one mount of it, because a host
+/// may have a thousand things there; what the program works in is where it always was.
+fn temporary(order: &Order, folders: &[OsString]) -> std::io::Result<()> {
+    let whole = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let host = rustix::mount::open_tree(CWD, TEMPORARY, whole)?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     rustix::mount::mount("tmpfs", TEMPORARY, "tmpfs", flags, Some(c"mode=1777"))?;
-    for entry in fs::read_dir(format!("/proc/self/fd/{}", host.as_raw_fd()))? {
+    fs::create_dir(OF_HOST)?;
+    rustix::mount::move_mount(&host, "", CWD, OF_HOST, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    let replaced = order.replaced.iter().flat_map(|(other, folder)| [other, folder]);
+    let worked_in: Vec<&Path> = folders.iter().chain([&order.root]).chain(replaced).map(Path::new).collect();
+    for entry in fs::read_dir(OF_HOST)? {
         let entry = entry?;
+        if entry.file_name().as_bytes().starts_with(OWN) {
+            continue;
+        }
         let (kind, target) = (entry.file_type()?, Path::new(TEMPORARY).join(entry.file_name()));
         if kind.is_symlink() {
             std::os::unix::fs::symlink(fs::read_link(entry.path())?, &target)?;
-            continue;
-        }
-        if kind.is_dir() {
+        } else if kind.is_dir() && worked_in.iter().any(|path| path.starts_with(&target)) {
             fs::create_dir(&target)?;
-        } else if kind.is_file() {
-            fs::File::create(&target)?;
-        } else {
-            continue;
-        }
-        match rustix::mount::mount_bind_recursive(entry.path(), &target) {
-            // Somebody else's temporary file is gone.
-            Err(rustix::io::Errno::NOENT) => {}
-            mounted => mounted?,
+            rustix::mount::mount_bind_recursive(entry.path(), &target)?;
+        } else if kind.is_dir() || kind.is_file() {
+            std::os::unix::fs::symlink(entry.path(), &target)?;
         }
     }
     for (position, folder) in folders.iter().enumerate() {
