@@ -2,8 +2,8 @@
 //!
 //! In: a manager that can be asked ([`Solver`]), and what an earlier build remembered of its answer. Out: a [`Decision`].
 //! Metadata is brought up to date in each build, by the manager itself: another `repomd.xml` is another question. Never
-//! takes a remembered archive whose digest is not the one that it had when the manager verified it; never looks at
-//! signatures, which the caller verifies whoever decided.
+//! takes a remembered archive whose digest is not the one that it had when the manager verified it, nor anything that the
+//! caller's own check refuses, whoever decided.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -45,6 +45,9 @@ pub(super) enum Answered {
     Decided(Decision),
 }
 
+/// Whether packages may be installed; an error says why not.
+pub(super) type Check<'a> = dyn Fn(&[Chosen]) -> Result<()> + Sync + 'a;
+
 /// What is to be installed; it is in the manager's cache, or in a repository on this host.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Decision {
@@ -73,11 +76,19 @@ struct KeptPackage {
     size: Bytes,
 }
 
-/// Asks, or remembers.
+impl KeptPackage {
+    /// Where it should be; not read yet.
+    fn chosen(&self, folder: &ManagerFolder) -> Chosen {
+        Chosen::new(folder.cache.join(&self.archive), self.repository.clone(), self.asked_for)
+    }
+}
+
+/// Asks, or remembers. What was chosen passes `check`, which looks at signatures.
 pub(super) fn decide(
     solver: &dyn Solver,
     folder: &ManagerFolder,
     used: &[&Repository],
+    check: &Check<'_>,
     reporter: &Reporter,
 ) -> Result<(Decision, Solution)> {
     let question = solver.question()?;
@@ -88,8 +99,8 @@ pub(super) fn decide(
     let (mut decision, why) = match earlier {
         Err(why) => (None, why),
         Ok((known, kept)) => {
-            // Whether the archives are still what they were is read while the manager asks the mirrors.
-            let (whole, answered) = rayon::join(|| verified(kept, folder), || solver.ask(Some(&known)));
+            // Whether the archives are still what they were, and good, is seen while the manager asks the mirrors.
+            let (whole, answered) = rayon::join(|| verified(kept, folder, check), || solver.ask(Some(&known)));
             match (answered?, whole) {
                 (Answered::Unchanged, Ok(Some(decision)))
                     if repomd::digests(folder, used)?.as_ref() == Some(&known) =>
@@ -115,8 +126,9 @@ pub(super) fn decide(
         Error::cannot(Exit::Bug, "resolve the packages").because("the package manager was asked and did not decide")
     })?;
     warn(&decision, reporter);
-    decision.chosen =
-        std::mem::take(&mut decision.chosen).into_par_iter().map(Chosen::with_digest).collect::<Result<_>>()?;
+    let chosen = std::mem::take(&mut decision.chosen);
+    let digest = || chosen.clone().into_par_iter().map(Chosen::with_digest).collect::<Result<_>>();
+    decision.chosen = beside_check(check, &chosen, digest)?;
     if let (Some(question), Some(metadata)) = (&question, repomd::digests(folder, used)?) {
         answer(question, &metadata, folder).put(&keep(&decision, folder)?)?;
     }
@@ -155,16 +167,26 @@ fn is_there(path: &Path, size: Bytes) -> bool {
     file::metadata(path).is_some_and(|metadata| metadata.is_file() && metadata.len() == size.0)
 }
 
-/// The decision, if each archive is what it was.
-fn verified(kept: Kept, folder: &ManagerFolder) -> Result<Option<Decision>> {
+/// The decision, if each archive is what it was, and passes the check.
+fn verified(kept: Kept, folder: &ManagerFolder, check: &Check<'_>) -> Result<Option<Decision>> {
     let one = |kept: &KeptPackage| -> Result<Option<Chosen>> {
-        let chosen = Chosen::new(folder.cache.join(&kept.archive), kept.repository.clone(), kept.asked_for);
-        let chosen = chosen.with_digest()?;
+        let chosen = kept.chosen(folder).with_digest()?;
         Ok((chosen.digest.to_string() == kept.sha256).then_some(chosen))
     };
-    let chosen: Option<Vec<Chosen>> =
-        kept.packages.par_iter().map(one).collect::<Result<Vec<Option<Chosen>>>>()?.into_iter().collect();
+    let all = || kept.packages.par_iter().map(one).collect::<Result<Option<Vec<Chosen>>>>();
+    let named: Vec<Chosen> = kept.packages.iter().map(|kept| kept.chosen(folder)).collect();
+    let chosen = beside_check(check, &named, all)?;
     Ok(chosen.map(|chosen| Decision { chosen, warnings: kept.warnings, modules: kept.modules }))
+}
+
+/// Does `work` while a program looks at signatures, of which an error is told first.
+fn beside_check<T>(check: &Check<'_>, chosen: &[Chosen], work: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::thread::scope(|scope| {
+        let checking = scope.spawn(|| check(chosen));
+        let done = work();
+        checking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        done
+    })
 }
 
 fn keep(decision: &Decision, folder: &ManagerFolder) -> Result<String> {

@@ -13,7 +13,7 @@ mod transaction;
 
 use std::path::{Path, PathBuf};
 
-use super::decision::{self, Answered, Decision, Metadata, Solver};
+use super::decision::{self, Answered, Check, Decision, Metadata, Solver};
 use super::folder::ManagerFolder;
 use super::{Repository, Rpm, repomd};
 use crate::error::{Error, Exit, Result, Warning};
@@ -54,13 +54,14 @@ pub(super) fn solve(
     rpm: &Rpm,
     folder: &ManagerFolder,
     used: &[&Repository],
+    check: &Check<'_>,
     reporter: &Reporter,
 ) -> Result<(Decision, Solution)> {
     let (program, generation) = program(rpm.manager, reporter)?;
     let dnf = Dnf { rpm, folder, used, program, generation, reporter };
     dnf.check_names()?;
     configuration::write(&dnf)?;
-    decision::decide(&dnf, folder, used, reporter)
+    decision::decide(&dnf, folder, used, check, reporter)
 }
 
 impl Solver for Dnf<'_> {

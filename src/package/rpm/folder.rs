@@ -56,7 +56,10 @@ impl ManagerFolder {
         let lock = FileLock::wait(&state.join("lock"))?;
         // Passwords may be in it.
         let root = scratch.join("root");
-        file::create_folders(&root)?;
+        // What every sandbox mounts on would be made and removed again by each of them.
+        for name in ["dev", "proc", "sys"] {
+            file::create_folders(&root.join(name))?;
+        }
         file::create_folders(&state.join("cache"))?;
         let beneath = lay_beneath(rpm, &root)?;
         let macros = format!("%_dbpath {}\n%_db_backend sqlite\n", super::DATABASE);

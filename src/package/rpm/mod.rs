@@ -205,15 +205,15 @@ impl PackageManager for Rpm {
             // Not in the folder's sandbox: the manager works there meanwhile.
             let version = Program::new("rpm").arg("--version").env("HOME", folder.scratch.join("home"));
             let version = scope.spawn(|| version.run(reporter));
+            let check = |chosen: &[Chosen]| query::verify(&folder, chosen, &used, reporter);
             let decided = match self.manager {
-                Manager::Zypper => zypper::solve(self, &folder, &used, reporter),
-                _ => dnf::solve(self, &folder, &used, reporter),
+                Manager::Zypper => zypper::solve(self, &folder, &used, &check, reporter),
+                _ => dnf::solve(self, &folder, &used, &check, reporter),
             };
             (decided, version.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
         let ((decision, solution), version) = (decided?, version?);
         let (mut chosen, modules) = (decision.chosen, decision.modules);
-        query::verify(&folder, &chosen, &used, reporter)?;
         let releases = used.iter().map(|repository| repomd::read(repository, &used, &folder, reporter));
         let releases: Vec<ReleaseFile> = releases.collect::<Result<_>>()?;
         let signed = releases.iter().filter(|release| release.signed == Signed::Required).count();

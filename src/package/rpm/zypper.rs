@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
-use super::decision::{self, Answered, Decision, Metadata, Solver};
+use super::decision::{self, Answered, Check, Decision, Metadata, Solver};
 use super::folder::ManagerFolder;
 use super::{Chosen, Repository, Rpm, failure, query, repomd};
 use crate::error::{Error, Exit, Result};
@@ -31,11 +31,12 @@ pub(super) fn solve(
     rpm: &Rpm,
     folder: &ManagerFolder,
     used: &[&Repository],
+    check: &Check<'_>,
     reporter: &Reporter,
 ) -> Result<(Decision, Solution)> {
     let zypper = Zypper { rpm, folder, used, reporter };
     zypper.configure()?;
-    decision::decide(&zypper, folder, used, reporter)
+    decision::decide(&zypper, folder, used, check, reporter)
 }
 
 struct Zypper<'a> {
