@@ -280,16 +280,24 @@ fn install(
         base.lay_out(&tree, reporter)?;
     }
     let (sandbox, scripts) = sandboxes(plan, &tree, *epoch);
+    let all_at_once = manager.members(packages, Phase::Image).is_empty();
     if reached < Point::Bootstrapped {
-        manager.install(packages, Phase::Bootstrap, &tree, &sandbox, reporter)?;
+        let install = |reporter: &Reporter| manager.install(packages, Phase::Bootstrap, &tree, &sandbox, reporter);
+        memory.foreseen = match all_at_once {
+            true => foresight::meanwhile(plans, order, &tree, *epoch, reporter, install)?,
+            false => install(reporter).map(|()| None)?,
+        };
         let described = root::extract_bootstrap_archives(plan, &tree, reporter)?;
         memory.described = described.iter().map(|path| path.as_bytes().to_vec()).collect();
         root::run_script(ScriptPhase::PostBootstrap, plan, &tree, &scripts, reporter)?;
         stages.keep(Point::Bootstrapped, &memory, workspace)?;
     }
     if reached < Point::Installed {
-        let install = || manager.install(packages, Phase::Image, &tree, &sandbox, reporter);
-        memory.foreseen = foresight::meanwhile(plans, order, &tree, *epoch, install)?;
+        let install = |reporter: &Reporter| manager.install(packages, Phase::Image, &tree, &sandbox, reporter);
+        match all_at_once {
+            true => install(reporter)?,
+            false => memory.foreseen = foresight::meanwhile(plans, order, &tree, *epoch, reporter, install)?,
+        }
         stages.keep(Point::Installed, &memory, workspace)?;
     }
     manager.settle(packages, &tree, &sandbox, reporter)?;

@@ -29,7 +29,11 @@ pub enum Verbosity {
 #[derive(Clone)]
 pub struct Reporter {
     shared: Arc<Shared>,
+    listener: Option<Arc<Listener>>,
 }
+
+/// Hears how many items of how many a step has done.
+type Listener = dyn Fn(u64, u64) + Send + Sync;
 
 struct Shared {
     verbosity: Verbosity,
@@ -114,7 +118,8 @@ impl Reporter {
     pub fn new(verbosity: Verbosity, events: Option<File>, clock: fn() -> Duration) -> Reporter {
         let bars = verbosity == Verbosity::Steps && io::stderr().is_terminal();
         let state = State { events, log: None, kiwi: None, warnings: Vec::new(), clock };
-        Reporter { shared: Arc::new(Shared { verbosity, bars, started: Instant::now(), state: Mutex::new(state) }) }
+        let shared = Arc::new(Shared { verbosity, bars, started: Instant::now(), state: Mutex::new(state) });
+        Reporter { shared, listener: None }
     }
 
     /// A reporter that speaks as KIWI does.
@@ -127,6 +132,11 @@ impl Reporter {
     /// A reporter that shows nothing, for tests and library users.
     pub fn silent() -> Reporter {
         Reporter::new(Verbosity::Quiet, None, || Duration::ZERO)
+    }
+
+    /// The same reporter, to which somebody listens: `listener` hears how many items of how many a step has done.
+    pub fn heard_by(&self, listener: impl Fn(u64, u64) + Send + Sync + 'static) -> Reporter {
+        Reporter { shared: Arc::clone(&self.shared), listener: Some(Arc::new(listener)) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -304,8 +314,9 @@ impl Step {
         let mut state = self.state();
         state.done += items;
         state.bytes += bytes;
+        let (done, total) = (state.done, state.total);
         if let Some(bar) = &self.bar {
-            bar.set_position(state.done);
+            bar.set_position(done);
         }
         if state.last_event.elapsed() >= Duration::from_millis(200) {
             state.last_event = Instant::now();
@@ -314,6 +325,11 @@ impl Step {
                 "done": state.done, "total": state.total, "bytes": state.bytes});
             drop(state);
             self.reporter.event(event);
+        } else {
+            drop(state);
+        }
+        if let Some(listener) = &self.reporter.listener {
+            listener(done, total);
         }
     }
 

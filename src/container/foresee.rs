@@ -18,14 +18,18 @@ use crate::parallel::InOrder;
 use crate::pieces::{Pieces, Search};
 use crate::plan::LayerCompression;
 
-/// How often the tree is gone through: once for what is there at the start, and again for what was unpacked meanwhile and for
-/// what scripts changed.
-const ROUNDS: usize = 3;
-
-/// Compresses `tree` into `scratch` until everything is done or `stop` is true.
-pub fn foresee(tree: &Rooted, epoch: i64, how: LayerCompression, scratch: &File, stop: &AtomicBool) -> Search {
+/// Compresses `tree` into `scratch` until `stop` is true: what is there at the start, and again what is new where `again` says
+/// so, which waits until something is.
+pub fn foresee(
+    tree: &Rooted,
+    epoch: i64,
+    how: LayerCompression,
+    scratch: &File,
+    stop: &AtomicBool,
+    again: &dyn Fn() -> bool,
+) -> Search {
     let (mut index, mut offset) = (Vec::new(), 0);
-    for _ in 0..ROUNDS {
+    loop {
         let Ok(file) = scratch.try_clone() else { break };
         let mut pieces = Pieces::of(file, &index);
         let search = pieces.search();
@@ -37,10 +41,9 @@ pub fn foresee(tree: &Rooted, epoch: i64, how: LayerCompression, scratch: &File,
         let _ = tar::sketch(tree, epoch, &mut out, &|| ended.load(Ordering::Relaxed));
         // Whatever ended it, the pieces that were written are good.
         let rest = out.finish();
-        let new = out.offset - offset;
         offset = out.offset;
         index.extend_from_slice(pieces.index());
-        if rest.is_err() || ended.load(Ordering::Relaxed) || new == 0 {
+        if rest.is_err() || ended.load(Ordering::Relaxed) || !again() {
             break;
         }
     }
@@ -141,7 +144,7 @@ mod tests {
         let folder = tree();
         let scratch = tempfile::tempfile().unwrap();
         let rooted = Rooted::open(folder.path()).unwrap();
-        let search = foresee(&rooted, 1, LayerCompression::Gzip, &scratch, &AtomicBool::new(false));
+        let search = foresee(&rooted, 1, LayerCompression::Gzip, &scratch, &AtomicBool::new(false), &|| false);
         let (with, (reused, made)) = written(&folder, search.clone());
         assert!(reused > 0 && made == 0, "{reused} {made}");
         let (without, _) = written(&folder, Pieces::ignored().search());
@@ -151,6 +154,15 @@ mod tests {
         let (with, (reused, made)) = written(&folder, search);
         assert!(reused > made && made > 0, "{reused} {made}");
         assert!(with == written(&folder, Pieces::ignored().search()).0);
+        // What comes while it is gone through is seen when it is gone through again.
+        let again = AtomicBool::new(true);
+        let more = || {
+            file::write(&folder.path().join("file12"), &vec![12; 3 << 20]).unwrap();
+            again.swap(false, Ordering::Relaxed)
+        };
+        let search = foresee(&rooted, 1, LayerCompression::Gzip, &scratch, &AtomicBool::new(false), &more);
+        let (_, (reused, made)) = written(&folder, search);
+        assert!(reused > 0 && made == 0, "{reused} {made}");
         assert!(rooted.walk(&RootPath::root()).unwrap().len() > 12);
     }
 
@@ -193,10 +205,10 @@ mod tests {
         let folder = tree();
         let rooted = Rooted::open(folder.path()).unwrap();
         let scratch = tempfile::tempfile().unwrap();
-        let search = foresee(&rooted, 1, LayerCompression::Gzip, &scratch, &AtomicBool::new(true));
+        let search = foresee(&rooted, 1, LayerCompression::Gzip, &scratch, &AtomicBool::new(true), &|| true);
         assert_eq!(written(&folder, search).1.0, 0);
         let read_only = file::open(&folder.path().join("file00")).unwrap();
-        let search = foresee(&rooted, 1, LayerCompression::Gzip, &read_only, &AtomicBool::new(false));
+        let search = foresee(&rooted, 1, LayerCompression::Gzip, &read_only, &AtomicBool::new(false), &|| true);
         assert_eq!(written(&folder, search).1.0, 0);
     }
 }

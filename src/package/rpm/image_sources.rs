@@ -60,7 +60,7 @@ pub(super) fn write(rpm: &Rpm, tree: &Rooted, sandbox: &Sandbox, reporter: &Repo
         keys.sort();
         keys.dedup();
         let database = Database::of(tree)?;
-        let program = RpmProgram { rpm, tree, sandbox, database: &database };
+        let program = RpmProgram { rpm, tree, sandbox, database: &database, see: &|_| {} };
         let words: Vec<&str> = ["--import"].into_iter().chain(keys.iter().map(String::as_str)).collect();
         judge(&program.run("rpmkeys", &words, reporter)?)?;
         forget_traces(tree)?;

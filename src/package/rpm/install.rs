@@ -4,6 +4,8 @@
 //! the form that it reads. The host's configuration of rpm is not read, and nothing of the host can be changed. A scriptlet
 //! that fails is an error, whatever rpm thinks of it.
 
+use std::collections::BTreeSet;
+
 use super::{DATABASE, Dependencies, Rpm, failure, query};
 use crate::error::{Error, Exit, Result};
 use crate::host::file;
@@ -25,6 +27,10 @@ const MACROS: [&str; 4] = ["/usr/lib/rpm/macros", "/usr/lib/rpm/macros.d", "/usr
 /// What SUSE's packages call, after a transaction, to make the initrds that are made at the end: here nothing. What stands
 /// in the place of the programs themselves, as for dpkg, would be in the way of packages that have them.
 const MAKES_INITRDS: (&str, &str) = ("DRACUT", "/usr/bin/true");
+
+/// What else rpm says of how far it is.
+const STAGES: [&str; 4] =
+    ["Verifying packages...", "Preparing packages...", "Updating / installing...", "Cleaning up / removing..."];
 
 /// Where rpm works on a copy of the database.
 const COPY: &str = "/.rpmdb-of-the-build";
@@ -122,10 +128,17 @@ pub(super) fn install(
         Initrds::AtTheEnd => sandbox.clone().env(MAKES_INITRDS.0, MAKES_INITRDS.1),
         Initrds::ByPackages => sandbox.clone(),
     };
-    let program = RpmProgram { rpm, tree, sandbox: &sandbox, database: &before };
+    let labels: BTreeSet<String> = packages.iter().map(|package| label(package)).collect();
+    let see = |line: &str| {
+        if labels.contains(line) {
+            step.now(line);
+            step.advance(1, 0);
+        }
+    };
+    let program = RpmProgram { rpm, tree, sandbox: &sandbox, database: &before, see: &see };
     // Packages of a base may be older than what the new ones need.
     let verb = if rpm.beneath == Beneath::Nothing { "--install" } else { "--upgrade" };
-    let mut words = vec![verb, "--nosignature", "--ignorearch", "--ignoreos", "--noplugins"];
+    let mut words = vec![verb, "--verbose", "--nosignature", "--ignorearch", "--ignoreos", "--noplugins"];
     if rpm.request.rpm.exclude_documentation {
         words.push("--excludedocs");
     }
@@ -135,7 +148,7 @@ pub(super) fn install(
     }
     let archives: Vec<String> = packages.iter().map(|package| package.archive.display().to_string()).collect();
     words.extend(archives.iter().map(String::as_str));
-    let ended = program.run("rpm", &words, reporter)?;
+    let ended = without_progress(program.run("rpm", &words, reporter)?, &labels);
     judge(&ended).map_err(|error| located(error, rpm, packages).within("install the packages"))?;
     let after = Database::of(tree)?;
     if after != before {
@@ -146,12 +159,28 @@ pub(super) fn install(
     Ok(())
 }
 
+/// What rpm says when it begins with a package.
+fn label(package: &Package) -> String {
+    format!("{}-{}.{}", package.name, package.version, package.arch)
+}
+
+/// What is left is what went wrong, and what scriptlets said.
+fn without_progress(mut ended: Ended, labels: &BTreeSet<String>) -> Ended {
+    let said = String::from_utf8_lossy(&ended.output.stdout).into_owned();
+    let is_progress = |line: &&str| labels.contains(*line) || STAGES.contains(line);
+    ended.output.stdout =
+        said.lines().filter(|line| !is_progress(line)).flat_map(|line| [line, "\n"]).collect::<String>().into();
+    ended
+}
+
 /// A program of the host's rpm that works on a tree.
 pub(super) struct RpmProgram<'a> {
     pub rpm: &'a Rpm,
     pub tree: &'a Rooted,
     pub sandbox: &'a Sandbox,
     pub database: &'a Database,
+    /// Sees each line that it says, as it says it.
+    pub see: &'a (dyn Fn(&str) + Sync),
 }
 
 impl RpmProgram<'_> {
@@ -204,7 +233,7 @@ impl RpmProgram<'_> {
         let start = shell.into_iter().flatten().chain([program, "--macros", &macros, "--root", &root]);
         let all = start.chain(words.iter().copied());
         let folders: [&std::path::Path; 1] = [&scratch];
-        self.sandbox.clone().of_host(&folders).run_to_end(reporter, &all.collect::<Vec<_>>(), |_| {})
+        self.sandbox.clone().of_host(&folders).run_to_end(reporter, &all.collect::<Vec<_>>(), self.see)
     }
 
     fn macros(&self, folder: &RootPath) -> String {

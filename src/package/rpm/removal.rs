@@ -74,7 +74,7 @@ fn erase(
     reporter: &Reporter,
 ) -> Result<()> {
     let database = Database::of(tree)?;
-    let program = RpmProgram { rpm, tree, sandbox, database: &database };
+    let program = RpmProgram { rpm, tree, sandbox, database: &database, see: &|_| {} };
     let exactly = |at: &usize| {
         let (name, version, arch) = headers[*at].identity();
         let version = version.split_once(':').map_or(version.as_str(), |(_, version)| version).to_string();
