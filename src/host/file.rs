@@ -276,13 +276,13 @@ pub fn sync_filesystem(path: &Path) -> Result<()> {
 /// Writes the files of a flat folder to the disk, and their names (fsync(2)): nothing of anybody else, as
 /// [`sync_filesystem`] does, which waits for what other builds on the same filesystem have written.
 pub fn sync_files(folder: &Path) -> Result<()> {
-    for name in names(folder)? {
-        let path = folder.join(name);
-        if !is_plain_file(&path) {
-            return sync_filesystem(folder);
-        }
-        sync_file(&path)?;
+    let files: Vec<PathBuf> = names(folder)?.into_iter().map(|name| folder.join(name)).collect();
+    if !files.iter().all(|path| is_plain_file(path)) {
+        return sync_filesystem(folder);
     }
+    // Once all of them have their place on the disk, a journal writes that down once, and not for each.
+    files.iter().for_each(|path| begin_to_sync(path));
+    files.iter().try_for_each(|path| sync_file(path))?;
     sync_folder(folder)
 }
 
