@@ -385,11 +385,8 @@ impl Aws<'_> {
         if let Some(mode) = &self.parameters.boot_mode {
             return Ok(mode.clone());
         }
-        // Only a disk that can be read here is looked at.
-        let firmware = match image.format.as_str() {
-            "raw" | "vhd-fixed" => firmware::of(&image.path)?,
-            _ => Firmware::Both,
-        };
+        let firmware = firmware::of(&image.path)
+            .map_err(|error| error.hint("`boot-mode` of [aws] in publish.toml says it without a look"))?;
         let arm = image.arch == "aarch64";
         Ok(match firmware {
             Firmware::Bios if !arm => "legacy-bios",

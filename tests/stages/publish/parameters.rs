@@ -1,7 +1,8 @@
 //! publish.toml: every key reaches a command, or is refused with its place.
 
 use std::fs;
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use super::{Place, done, refused};
 
@@ -112,6 +113,57 @@ fn each_key_reaches_a_command() {
         let (lines, _) = done(&mut dry_run(&place, target, text));
         assert!(usual.contains(absent) && !lines.contains(absent), "{text}: {absent}\n{lines}");
     }
+}
+
+/// A release with one disk of 8 MiB: this table, boot code or none, written by qemu-img.
+fn partitioned(table: &str, boot_code: &[u8], name: &str, format: &str, options: &[&str]) -> Place {
+    let place = Place::new();
+    let raw = place.join("disk.raw");
+    fs::write(&raw, vec![0; 8 << 20]).unwrap();
+    let mut sfdisk = Command::new("sfdisk").args(["--quiet", "--no-reread"]).arg(&raw).stdin(Stdio::piped()).spawn();
+    sfdisk.as_mut().unwrap().stdin.take().unwrap().write_all(table.as_bytes()).unwrap();
+    assert!(sfdisk.unwrap().wait().unwrap().success());
+    fs::File::options().write(true).open(&raw).unwrap().write_all(boot_code).unwrap();
+    let image = place.release().join(name);
+    let converted =
+        Command::new("qemu-img").args(["convert", "-f", "raw"]).args(options).arg(&raw).arg(&image).status();
+    assert!(converted.unwrap().success());
+    place.list(&[(name, format)]);
+    place
+}
+
+#[test]
+fn an_image_of_aws_starts_as_the_partition_table_of_its_disk_says_in_whatever_format_it_is() {
+    crate::support::need!("qemu-img", "sfdisk");
+    const ESP: &str = "label: gpt\nsize=2MiB, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B\n";
+    let both = format!("{ESP}size=1MiB, type=21686148-6449-6E6F-744E-656564454649\n");
+    let formats = [
+        ("it.raw", "raw", &["-O", "raw"][..]),
+        ("it.vhd", "vhd-fixed", &["-O", "vpc", "-o", "subformat=fixed,force_size=on"]),
+        ("it.vhd", "vhd", &["-O", "vpc", "-o", "subformat=dynamic,force_size=on"]),
+        ("it.vmdk", "vmdk", &["-O", "vmdk", "-o", "subformat=streamOptimized"]),
+    ];
+    for (table, boot_code, mode) in [
+        (ESP, &[0; 4], "uefi"),
+        (&both, &[0; 4], "uefi-preferred"),
+        ("label: gpt\nsize=2MiB\n", &[0; 4], "legacy-bios"),
+        ("label: dos\nsize=2MiB, type=83\n", b"code", "legacy-bios"),
+        ("label: dos\nsize=2MiB, type=ef\n", &[0; 4], "uefi"),
+        ("label: dos\nsize=2MiB, type=ef\n", b"code", "uefi-preferred"),
+    ] {
+        for (name, format, options) in formats {
+            let place = partitioned(table, boot_code, name, format, options);
+            let (lines, _) = done(&mut dry_run(&place, AWS, "[aws]\nmethod = \"s3\"\n"));
+            assert!(lines.contains(&format!("--boot-mode {mode} ")), "{table} as {format}, not {mode}:\n{lines}");
+        }
+    }
+    // What cannot be read here is not guessed.
+    let place = Place::new();
+    fs::write(place.release().join("it.vmdk"), "# Disk DescriptorFile\n".repeat(40)).unwrap();
+    place.list(&[("it.vmdk", "vmdk")]);
+    let s3 = "[aws]\nmethod = \"s3\"\n";
+    refused(&mut dry_run(&place, AWS, s3), 65, "cannot use the vmdk image");
+    done(&mut dry_run(&place, AWS, &format!("{s3}boot-mode = \"uefi\"\n")));
 }
 
 #[test]
