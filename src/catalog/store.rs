@@ -65,16 +65,20 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// Opens one that exists; 66 where there is none.
+    /// Opens one that exists, and never makes one of an empty file; 66 where there is none.
     pub fn open(path: &Path) -> Result<Catalog> {
         if !file::is_file(path) {
             return Err(Error::cannot(Exit::InputMissing, format!("read the catalog {}", path.display()))
                 .because("there is no such file")
                 .hint("`ingot publish` makes it; --catalog names another one"));
         }
-        let mut catalog = Catalog::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        catalog.prepare()?;
-        Ok(catalog)
+        let catalog = Catalog::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        match catalog.contents()? {
+            Contents::Tables => Ok(catalog),
+            Contents::Nothing => Err(Error::cannot(Exit::InputMissing, format!("read the catalog {}", path.display()))
+                .because("the file is empty")
+                .hint("`ingot publish` makes a catalog of it; --catalog names another one")),
+        }
     }
 
     /// Sees whether a publication can be recorded, before one is made: 77 where the file is read-only, 76 where it is
@@ -106,33 +110,28 @@ impl Catalog {
     /// Makes the tables of a new file; refuses what is not ours.
     fn prepare(&mut self) -> Result<()> {
         // Who only reads takes no lock to write.
-        if self.version()? == (APPLICATION, VERSION) {
+        if self.contents()? == Contents::Tables {
             return Ok(());
         }
         self.change("open", |change| {
-            let tables: i64 = change.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-            let number = |name: &str| change.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-            match (tables, number("application_id")?, number("user_version")?) {
-                (0, 0, 0) => {
-                    change.execute_batch(TABLES)?;
-                    change.pragma_update(None, "application_id", APPLICATION)?;
-                    change.pragma_update(None, "user_version", VERSION)?;
-                    Ok(Ok(()))
-                }
-                (_, APPLICATION, VERSION) => Ok(Ok(())),
-                (_, APPLICATION, version) => Ok(Err(Error::cannot(Exit::Configuration, "use the catalog")
-                    .because(format!("its tables have version {version}, and this ingot knows version {VERSION}"))
-                    .hint("use the ingot that wrote it; it is not changed"))),
-                _ => Ok(Err(Error::cannot(Exit::Configuration, "use the catalog")
-                    .because("it is a database of another program"))),
+            let contents = match contents(change)? {
+                Ok(contents) => contents,
+                Err(error) => return Ok(Err(error)),
+            };
+            if contents == Contents::Nothing {
+                change.execute_batch(TABLES)?;
+                change.pragma_update(None, "application_id", APPLICATION)?;
+                change.pragma_update(None, "user_version", VERSION)?;
             }
+            Ok(Ok(()))
         })
     }
 
-    fn version(&self) -> Result<(i64, i64)> {
-        let number = |name: &str| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-        let both = || Ok((number("application_id")?, number("user_version")?));
-        both().map_err(|error| wrong(&self.path, "read", &error))
+    fn contents(&self) -> Result<Contents> {
+        // One look: another process may be making the tables.
+        let look = || contents(&*self.connection.unchecked_transaction()?);
+        let contents = look().map_err(|error| wrong(&self.path, "read", &error))?;
+        contents.map_err(|error| error.because(self.path.display()))
     }
 
     /// Records a publication as a candidate. What is recorded already (the same artifact at the same target) stays as
@@ -236,6 +235,31 @@ impl Catalog {
         change.commit().map_err(failed)?;
         Ok(done)
     }
+}
+
+/// What a file that can be used holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Contents {
+    /// It is new.
+    Nothing,
+    /// Our tables.
+    Tables,
+}
+
+/// 78 where it is another program's, or of a newer ingot.
+fn contents(connection: &Connection) -> rusqlite::Result<Result<Contents>> {
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let cannot = |why: &str| Error::cannot(Exit::Configuration, "use the catalog").because(why);
+    Ok(match (tables, number("application_id")?, number("user_version")?) {
+        (0, 0, 0) => Ok(Contents::Nothing),
+        (_, APPLICATION, VERSION) => Ok(Contents::Tables),
+        (_, APPLICATION, version) => {
+            let why = format!("its tables have version {version}, and this ingot knows version {VERSION}");
+            Err(cannot(&why).hint("use the ingot that wrote it; it is not changed"))
+        }
+        _ => Err(cannot("it is a database of another program")),
+    })
 }
 
 fn lost(number: i64) -> Error {

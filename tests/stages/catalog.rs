@@ -226,6 +226,28 @@ fn a_catalog_of_a_newer_ingot_or_of_another_program_is_refused_and_not_changed()
 }
 
 #[test]
+fn who_reads_an_empty_file_makes_no_catalog_of_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("catalog.sqlite");
+    fs::write(&file, "").unwrap();
+    for arguments in [
+        &["catalog", "list"][..],
+        &["catalog", "show", "ami-one"],
+        &["catalog", "promote", "ami-one"],
+        &["catalog", "deprecate", "ami-one"],
+        &["catalog", "export", "--image", "server"],
+        &["id", "server", "--cloud", "aws"],
+    ] {
+        refused(&file, arguments, 66, "the file is empty");
+        assert_eq!(fs::read(&file).unwrap(), b"", "{arguments:?}");
+    }
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
+    // Who has something to record may use it.
+    filled(&file);
+    assert_eq!(stdout(&file, &["catalog", "list", "--cloud", "gce"]).lines().count(), 1);
+}
+
+#[test]
 fn many_writers_promote_at_once_and_one_is_current() {
     let scratch = tempfile::tempdir().unwrap();
     let file = scratch.path().join("c");
