@@ -197,7 +197,8 @@ fn unpacked_size(layer: &mut (dyn Read + Send)) -> Result<u64> {
     Ok((blocks + files * 256).max(files * INODE_RATIO))
 }
 
-/// An archive goes when what it holds is safe in the backend's storage; until then every start tries again.
+/// An archive goes when what it holds is safe in the backend's storage. One that cannot be loaded (`-`, systemd.service(5))
+/// keeps no other one from it; the unit has failed then, and every start tries again.
 fn unit_text(loaded: &[&Embedded]) -> String {
     let paths: Vec<String> = loaded.iter().map(|embedded| embedded.path().to_string()).collect();
     let backends: BTreeSet<Backend> = loaded.iter().map(|embedded| embedded.plan.backend).collect();
@@ -217,8 +218,10 @@ fn unit_text(loaded: &[&Embedded]) -> String {
     for (embedded, path) in loaded.iter().zip(&paths) {
         let backend = embedded.plan.backend.name();
         let load = format!("/usr/bin/{backend} load -i {path} && sync && rm {path}");
-        text.push_str(&format!("ExecStart=/bin/sh -c 'test ! -e {path} || {{ {load}; }}'\n"));
+        text.push_str(&format!("ExecStart=-/bin/sh -c 'test ! -e {path} || {{ {load}; }}'\n"));
     }
+    let gone: Vec<String> = paths.iter().map(|path| format!("test ! -e {path}")).collect();
+    text.push_str(&format!("ExecStart=/bin/sh -c '{}'\n", gone.join(" && ")));
     text + "\n[Install]\nWantedBy=multi-user.target\n"
 }
 

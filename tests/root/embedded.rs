@@ -1,6 +1,7 @@
 //! Containers that a system holds: archives in the image, pinned by digest, that its first start loads.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -106,7 +107,7 @@ fn a_disk_holds_containers_of_a_registry_and_of_an_archive_and_loads_them() {
     let lines = fs::read_to_string(&unit).unwrap();
     let archive = "/var/lib/ingot/containers/app_2";
     let command = format!("test ! -e {archive} || {{ /usr/bin/podman load -i {archive} && sync && rm {archive}; }}");
-    assert!(lines.contains(&format!("\nExecStart=/bin/sh -c '{command}'\n")), "{lines}");
+    assert!(lines.contains(&format!("\nExecStart=-/bin/sh -c '{command}'\n")), "{lines}");
     assert!(
         lines.contains(&format!("\nConditionPathExists=|{archive}\n")) && !lines.contains("tiny_latest"),
         "{lines}"
@@ -168,6 +169,59 @@ fn a_disk_holds_containers_of_a_registry_and_of_an_archive_and_loads_them() {
     build("again").arg("--no-stage-cache").run().expect(0);
     let bytes = |target: &str| fs::read(result(&bench.path(target), ".qcow2")).unwrap();
     assert!(bytes("out") == bytes("again"));
+}
+
+/// Starts a oneshot unit of a tree as systemd does (systemd.service(5)): one command after the other, up to the first that
+/// fails and has no `-`. Whether the unit has not failed.
+fn start(unit: &str, tree: &Path) -> bool {
+    let mut commands = unit.lines().filter_map(|line| line.strip_prefix("ExecStart="));
+    commands.all(|line| {
+        let command = line.trim_start_matches('-');
+        let done = Command::new("sh").args(["-c", &format!("chroot \"$0\" {command}"), text(tree)]).status().unwrap();
+        done.success() || line.starts_with('-')
+    })
+}
+
+#[test]
+fn a_container_that_cannot_be_loaded_keeps_no_other_one_from_it_and_is_tried_again() {
+    need!(root);
+    let _turn = together();
+    let bench = Bench::new();
+    let tiny = tiny(&bench);
+    let names = ["first", "second", "third"];
+    let containers = names.map(|name| format!("<container name=\"{name}\" path=\"{name}.tar\"/>")).concat();
+    let sections = format!("<containers source=\"this://images\" backend=\"podman\">{containers}</containers>");
+    let description = names.into_iter().fold(able(tarball(&bench, &sections)), |description, name| {
+        description.file(format!("images/{name}.tar"), fs::read(&tiny).unwrap())
+    });
+    // Loads what it is told to, unless somebody spoilt it.
+    let podman = "#!/bin/sh\n[ ! -e /spoilt-${3##*/} ] || { echo 'podman: this is no archive' >&2; exit 125; }\n\
+                  echo \"$*\" >>/loaded\n";
+    bench.build(&description.file("root/usr/bin/podman", podman)).run().expect(0);
+    let tree = bench.path("tree");
+    unpack(&result(&bench.path("out"), ".tar.xz"), &tree);
+    fs::set_permissions(tree.join("usr/bin/podman"), fs::Permissions::from_mode(0o755)).unwrap();
+    let unit = fs::read_to_string(tree.join("etc/systemd/system/kiwi_containers.service")).unwrap();
+    let kept = || {
+        let folder = fs::read_dir(tree.join("var/lib/ingot/containers")).unwrap();
+        let mut names: Vec<String> = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let loaded = || fs::read_to_string(tree.join("loaded")).unwrap().replace("load -i /var/lib/ingot/containers/", "");
+    for name in ["first_latest", "third_latest"] {
+        fs::write(tree.join(format!("spoilt-{name}")), "").unwrap();
+    }
+    assert_eq!(kept(), names.map(|name| format!("{name}_latest")));
+    assert!(!start(&unit, &tree), "what is not loaded is a failure");
+    assert_eq!((loaded(), kept()), ("second_latest\n".into(), vec!["first_latest".into(), "third_latest".into()]));
+    // The next start finds the reason gone.
+    fs::remove_file(tree.join("spoilt-first_latest")).unwrap();
+    assert!(!start(&unit, &tree));
+    assert_eq!(kept(), ["third_latest"]);
+    fs::remove_file(tree.join("spoilt-third_latest")).unwrap();
+    assert!(start(&unit, &tree));
+    assert_eq!((loaded(), kept()), ("second_latest\nfirst_latest\nthird_latest\n".into(), Vec::new()));
 }
 
 #[test]
