@@ -1,5 +1,5 @@
-//! What other package managers keep between builds: metadata and packages of zypper, dnf and pacman, a folder for each
-//! set of repositories, keys and options.
+//! What package managers keep between builds: metadata, solutions and packages of apt, zypper, dnf and pacman, a folder for
+//! each set of repositories, keys and options.
 //!
 //! In: the cache folder. Out: a listing, or what was removed. Never touches a folder that a build is working in.
 
@@ -11,8 +11,8 @@ use crate::error::{Exit, Result};
 use crate::host::file;
 use crate::host::lock::FileLock;
 
-/// The folders of the families. In each folder below them a build holds `lock` while it uses it.
-const FAMILIES: [&str; 2] = ["rpm", "pacman"];
+/// The folders of the families below the cache folder. In each folder below them a build holds `lock` while it uses it.
+pub const FAMILIES: [&str; 3] = ["apt", "rpm", "pacman"];
 const LOCK: &str = "lock";
 
 /// One of these folders.

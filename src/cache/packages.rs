@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Mode;
 
 use super::digest::Sha256;
+use super::files::{self, Entry};
 use crate::bytes::Bytes;
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host::file;
@@ -150,6 +151,29 @@ impl PackageStore {
             if let (true, Ok(digest)) = (taken > limit, name.parse()) {
                 file::remove(&self.path(digest))?;
                 gone.push(size);
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Downloads that were not finished; a later build goes on with them.
+    pub fn unfinished(&self) -> Result<Vec<Entry>> {
+        let all = files::list(&self.incoming_folder())?.into_iter();
+        Ok(all.filter(|entry| entry.path.extension().is_none()).collect())
+    }
+
+    /// Removes unfinished downloads that no build is receiving. Returns the sizes of what went.
+    pub fn collect_unfinished(&self) -> Result<Vec<Bytes>> {
+        let mut gone = Vec::new();
+        for Entry { path, size } in self.unfinished()? {
+            match FileLock::try_now(&path.with_extension("lock")) {
+                Ok(lock) => {
+                    file::remove(&path)?;
+                    lock.remove()?;
+                    gone.push(size);
+                }
+                Err(error) if error.exit() == Exit::Temporary => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(gone)

@@ -10,6 +10,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::digest::Sha256;
+use super::files::{self, Entry};
 use crate::bytes::Bytes;
 use crate::error::{OrCannot, Result};
 use crate::host::file;
@@ -46,6 +47,30 @@ impl UnpackedStore {
             }
         }
         Ok(store)
+    }
+
+    /// The store for who only looks: no build is kept from writing meanwhile.
+    pub fn read_only(cache: &Path) -> UnpackedStore {
+        UnpackedStore { folder: cache.join("packages").join("unpacked"), limit: Bytes(u64::MAX), writing: None }
+    }
+
+    /// Every entry that is complete, the most recently used first.
+    pub fn list(&self) -> Result<Vec<Entry>> {
+        Ok(files::list(&self.folder)?.into_iter().filter(|entry| entry.path.extension().is_none()).collect())
+    }
+
+    /// Reads every entry through and removes those that are damaged. Returns names, and whether each was good.
+    pub fn verify(&self) -> Result<Vec<(String, bool)>> {
+        let mut all = Vec::new();
+        for Entry { path, .. } in self.list()? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let good = match name.parse() {
+                Ok(package) => self.get(package)?.is_some(),
+                Err(_) => file::remove(&path).map(|()| false)?,
+            };
+            all.push((name, good));
+        }
+        Ok(all)
     }
 
     fn path(&self, package: Sha256) -> PathBuf {
@@ -94,26 +119,13 @@ impl UnpackedStore {
         Ok(Some(Receiving { encoder: Some(encoder), incoming, path }))
     }
 
-    /// Removes what was not used for the longest time, until the rest is within the limit.
-    pub fn shrink(&self) -> Result<()> {
+    /// Removes what was not used for the longest time, until the rest is within the limit. Returns the sizes of what went.
+    /// Nothing goes while another build writes.
+    pub fn shrink(&self) -> Result<Vec<Bytes>> {
         if self.writing.is_none() {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        let mut entries = Vec::new();
-        for path in self.paths()? {
-            let Some(metadata) = file::metadata(&path) else { continue };
-            entries.push((metadata.modified().ok(), path, metadata.len()));
-        }
-        entries.sort();
-        let mut size: u64 = entries.iter().map(|entry| entry.2).sum();
-        for (_, path, length) in entries {
-            if size <= self.limit.0 {
-                break;
-            }
-            file::remove(&path)?;
-            size -= length;
-        }
-        Ok(())
+        files::collect(&self.folder, self.limit)
     }
 }
 

@@ -1,8 +1,8 @@
-//! `ingot cache`: looking after packages and stages that are kept between builds.
+//! `ingot cache`: looking after everything that is kept between builds.
 //!
 //! In: a cache folder. Out: a listing, or what was removed. Never touches what a running build is writing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
@@ -11,7 +11,8 @@ use serde_json::json;
 use super::parse_size;
 use super::say::print_line;
 use crate::bytes::Bytes;
-use crate::cache::{PackageStore, StageStore, managers};
+use crate::cache::files::Entry;
+use crate::cache::{PackageStore, StageStore, UnpackedStore, bases, managers, results};
 use crate::error::{Error, Exit, Result};
 use crate::host;
 
@@ -70,7 +71,7 @@ pub enum CacheCommand {
         /// Where it is.
         #[command(flatten)]
         cache: CacheFolder,
-        /// What stages may take, what packages may take, and what zypper, dnf and pacman may keep: each of them
+        /// What each kind of what is kept may take: stages, packages, containers and so on
         #[arg(long, value_name = "SIZE", default_value = "20G", value_parser = parse_size)]
         limit: Bytes,
     },
@@ -91,6 +92,7 @@ pub fn run(arguments: CacheArguments) -> Result<u8> {
     }
 }
 
+/// The two stores that have a form of their own.
 fn open(cache: &CacheFolder) -> Result<(StageStore, PackageStore)> {
     let folder = cache.folder();
     // A listing of what is not there makes no folder.
@@ -102,20 +104,109 @@ fn open(cache: &CacheFolder) -> Result<(StageStore, PackageStore)> {
     Ok((StageStore::open(&folder, Bytes(u64::MAX))?, PackageStore::open(&folder)?))
 }
 
+/// What is kept beside stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Packages,
+    Unpacked,
+    Unfinished,
+    Managers,
+    Containers,
+    Results,
+}
+
+impl Kind {
+    const ALL: [Kind; 6] =
+        [Kind::Packages, Kind::Unpacked, Kind::Unfinished, Kind::Managers, Kind::Containers, Kind::Results];
+
+    /// Its name in JSON.
+    fn key(self) -> &'static str {
+        match self {
+            Kind::Packages => "packages",
+            Kind::Unpacked => "unpacked",
+            Kind::Unfinished => "unfinished",
+            Kind::Managers => "managers",
+            Kind::Containers => "containers",
+            Kind::Results => "results",
+        }
+    }
+
+    /// What several of them are called.
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Packages => "packages",
+            Kind::Unpacked => "packages as they unpack fastest",
+            Kind::Unfinished => "unfinished downloads",
+            Kind::Managers => "folders of apt, zypper, dnf and pacman",
+            Kind::Containers => "containers",
+            Kind::Results => "notes of what was published",
+        }
+    }
+
+    /// Where they are, below the cache folder.
+    fn folders(self) -> &'static [&'static str] {
+        match self {
+            Kind::Packages => &["packages/sha256"],
+            Kind::Unpacked => &["packages/unpacked"],
+            Kind::Unfinished => &["packages/incoming"],
+            Kind::Managers => &managers::FAMILIES,
+            Kind::Containers => &["bases"],
+            Kind::Results => &["results"],
+        }
+    }
+
+    /// What each of them takes.
+    fn sizes(self, cache: &Path, packages: &PackageStore) -> Result<Vec<Bytes>> {
+        let sizes = |entries: Vec<Entry>| entries.into_iter().map(|entry| entry.size).collect();
+        Ok(match self {
+            Kind::Packages => packages.list()?.into_iter().map(|(_, size)| size).collect(),
+            Kind::Unpacked => sizes(UnpackedStore::read_only(cache).list()?),
+            Kind::Unfinished => sizes(packages.unfinished()?),
+            Kind::Managers => managers::list(cache)?.into_iter().map(|folder| folder.size).collect(),
+            Kind::Containers => sizes(bases::list(cache)?),
+            Kind::Results => sizes(results::list(cache)?),
+        })
+    }
+
+    /// Removes the least recently used until no more than `limit` is taken; what nobody finished goes in any case. Returns
+    /// what each of those took that went.
+    fn collect(self, cache: &Path, packages: &PackageStore, limit: Bytes) -> Result<Vec<Bytes>> {
+        match self {
+            Kind::Packages => packages.collect(limit),
+            Kind::Unpacked => UnpackedStore::open(cache, limit)?.shrink(),
+            Kind::Unfinished => packages.collect_unfinished(),
+            Kind::Managers => managers::collect(cache, limit),
+            Kind::Containers => bases::collect(cache, limit),
+            Kind::Results => results::collect(cache, limit),
+        }
+    }
+
+    /// Reads all of them through and removes those that are damaged. Returns names, and whether each was good; `None` where
+    /// only the build that uses one can tell.
+    fn verify(self, cache: &Path, packages: &PackageStore) -> Result<Option<Vec<(String, bool)>>> {
+        Ok(match self {
+            Kind::Packages => Some(packages.verify()?),
+            Kind::Unpacked => Some(UnpackedStore::read_only(cache).verify()?),
+            Kind::Containers => Some(bases::verify(cache)?),
+            Kind::Results => Some(results::verify(cache)?),
+            Kind::Unfinished | Kind::Managers => None,
+        })
+    }
+}
+
 fn list(cache: &CacheFolder, as_json: bool) -> Result<u8> {
     let (stages, packages) = open(cache)?;
-    let (listed, packages) = (stages.list()?, packages.list()?);
-    let kept = managers::list(&cache.folder())?;
-    let of_managers = kept.iter().map(|folder| folder.size).sum::<Bytes>();
-    let size = packages.iter().map(|(_, size)| *size).sum::<Bytes>();
+    let listed = stages.list()?;
+    let kinds = Kind::ALL.into_iter().map(|kind| Ok((kind, kind.sizes(&cache.folder(), &packages)?)));
+    let kinds = kinds.collect::<Result<Vec<(Kind, Vec<Bytes>)>>>()?;
+    let total = |sizes: &[Bytes]| sizes.iter().copied().sum::<Bytes>();
     if as_json {
-        let packages = json!({"count": packages.len(), "size": size});
-        let all = json!({
-            "stages": listed,
-            "packages": packages,
-            "managers": {"count": kept.len(), "size": of_managers},
-        });
-        print_line(format_args!("{all:#}"))?;
+        let mut all = serde_json::Map::from_iter([("stages".to_string(), json!(listed))]);
+        for (kind, sizes) in &kinds {
+            let about = json!({"count": sizes.len(), "size": total(sizes), "folders": kind.folders()});
+            all.insert(kind.key().into(), about);
+        }
+        print_line(format_args!("{:#}", serde_json::Value::Object(all)))?;
         return Ok(0);
     }
     for stage in &listed {
@@ -129,27 +220,25 @@ fn list(cache: &CacheFolder, as_json: bool) -> Result<u8> {
         ))?;
     }
     let taken = listed.iter().map(|stage| stage.size).sum::<Bytes>();
-    let (stages, archives) = (listed.len(), packages.len());
-    let other = match kept.len() {
-        0 => String::new(),
-        count => format!("; {count} folders of zypper, dnf and pacman, {of_managers}"),
-    };
-    print_line(format_args!("{stages} stages, {taken}; {archives} packages, {size}{other}"))?;
+    print_line(format_args!("{} stages, {taken}", listed.len()))?;
+    for (kind, sizes) in kinds.iter().filter(|(_, sizes)| !sizes.is_empty()) {
+        print_line(format_args!("{} {}, {}", sizes.len(), kind.name(), total(sizes)))?;
+    }
     Ok(0)
 }
 
 fn collect(cache: &CacheFolder, limit: Bytes) -> Result<u8> {
     let (stages, packages) = open(cache)?;
-    let stages: Vec<Bytes> = stages.collect(limit)?.into_iter().map(|stage| stage.size).collect();
-    let packages = packages.collect(limit)?;
-    let kept = managers::collect(&cache.folder(), limit)?;
-    let size = stages.iter().chain(&packages).chain(&kept).copied().sum::<Bytes>();
-    let (stages, packages) = (stages.len(), packages.len());
-    let other = match kept.len() {
-        0 => String::new(),
-        count => format!(", {count} folders of zypper, dnf and pacman"),
-    };
-    print_line(format_args!("removed {stages} stages and {packages} packages{other}, {size}"))?;
+    let gone: Vec<Bytes> = stages.collect(limit)?.into_iter().map(|stage| stage.size).collect();
+    let (mut said, mut size) = (vec![format!("{} stages", gone.len())], gone.into_iter().sum::<Bytes>());
+    for kind in Kind::ALL {
+        let gone = kind.collect(&cache.folder(), &packages, limit)?;
+        if !gone.is_empty() {
+            said.push(format!("{} {}", gone.len(), kind.name()));
+        }
+        size += gone.into_iter().sum::<Bytes>();
+    }
+    print_line(format_args!("removed {}: {size}", said.join(", ")))?;
     Ok(0)
 }
 
@@ -161,16 +250,18 @@ fn verify(cache: &CacheFolder) -> Result<u8> {
         damaged += 1;
         print_line(format_args!("removed a damaged stage: {} of {} ({})", stage.stage, stage.image, stage.name))?;
     }
-    let packages = packages.verify()?;
-    for (name, _) in packages.iter().filter(|(_, good)| !good) {
-        damaged += 1;
-        print_line(format_args!("removed a damaged package: {name}"))?;
+    let mut read = vec![format!("{} stages", stages.len())];
+    for kind in Kind::ALL {
+        let Some(entries) = kind.verify(&cache.folder(), &packages)? else { continue };
+        for (name, _) in entries.iter().filter(|(_, good)| !good) {
+            damaged += 1;
+            print_line(format_args!("removed what was damaged of the {}: {name}", kind.name()))?;
+        }
+        if !entries.is_empty() {
+            read.push(format!("{} {}", entries.len(), kind.name()));
+        }
     }
-    print_line(format_args!(
-        "{} stages and {} packages were read, {damaged} were damaged",
-        stages.len(),
-        packages.len()
-    ))?;
+    print_line(format_args!("read {}: {damaged} damaged", read.join(", ")))?;
     Ok(u8::from(damaged > 0))
 }
 

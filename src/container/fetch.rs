@@ -13,9 +13,6 @@ use crate::host::{file, lock};
 use crate::release::artifact::hex;
 use crate::report::Reporter;
 
-/// Prefix of folders in the cache in which an archive arrives.
-const PREFIX: &str = ".fetching-";
-
 /// How registries are reached: files of whoever builds, which skopeo reads itself.
 #[derive(Clone, Debug, Default)]
 pub struct Registries {
@@ -48,6 +45,9 @@ pub struct Fetched {
     pub digest: String,
 }
 
+/// Prefix of folders in the cache in which an archive arrives.
+const PREFIX: &str = ".fetching-";
+
 /// Fetches an image into `kept`, where it is not there already. 69 without skopeo, 66 where there is no such image, 75
 /// where its place does not answer, 76 where its digest is another one.
 pub fn fetch(request: &Request<'_>, scratch: &Path, kept: &Path, reporter: &Reporter) -> Result<Fetched> {
@@ -60,6 +60,8 @@ pub fn fetch(request: &Request<'_>, scratch: &Path, kept: &Path, reporter: &Repo
     let path = kept.join(name);
     if file::is_file(&path) {
         reporter.log_line(&format!("{} is there already: {digest}", request.reference));
+        // What is used least goes first; where that cannot be noted, it goes earlier.
+        let _ = file::touch(&path);
         return Ok(Fetched { path, digest });
     }
     file::create_folders(kept)?;

@@ -186,10 +186,11 @@ impl AptFolder {
         }
         let key = Sha256::of(format!("{native} {}\n{text}", foreign.join(" "))).to_string();
         let state = cache.join("apt").join(&key[..32]);
+        file::create_folders(&state)?;
+        let lock = FileLock::wait(&state.join("lock"))?;
         for name in ["lists/partial", "archives/partial", "sources.list.d", "keyrings"] {
             file::create_folders(&state.join(name))?;
         }
-        let lock = FileLock::wait(&state.join("lock"))?;
         // apt rebuilds its cache when these are newer than it, so they are written once.
         let once = |path: &Path, content: &[u8]| {
             let same = file::is_file(path) && file::read(path)? == content;

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use super::Order;
 use crate::bytes::Bytes;
+use crate::cache;
 use crate::container::{Base, BaseRecord, Embedded, EmbeddedRecord, Finder, embed};
 use crate::disk;
 use crate::error::{Result, Warning};
@@ -61,7 +62,7 @@ fn find_images<T>(
     find(Finder {
         image: &plan.image,
         scratch: workspace.folder(),
-        kept: &order.cache_dir.join("bases"),
+        kept: &cache::bases::folder(&order.cache_dir),
         registries: &order.registries,
         reporter,
     })

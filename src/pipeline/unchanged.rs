@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use super::stages::{Explain, Reuse, TOOL};
 use super::{Order, Supplies};
-use crate::cache::Sha256;
 use crate::cache::digest::Hashing;
 use crate::cache::stages::Key;
+use crate::cache::{Sha256, results};
 use crate::error::{Error, Exit, OrCannot, Result, Warning};
 use crate::host::file;
 use crate::host::rooted::{RootPath, Rooted};
@@ -53,7 +53,7 @@ fn place(cache: &Path, target: &Path) -> PathBuf {
     // Whoever goes through a symlink finds the same one, also if the target was not there before.
     let target = file::canonical(target).unwrap_or_else(|_| target.into());
     let name = Sha256::of(target.as_os_str().as_encoded_bytes());
-    cache.join("results").join(format!("{name}.json"))
+    results::folder(cache).join(format!("{name}.json"))
 }
 
 /// What an earlier build remembered, and threads that read its files while packages are resolved: they are likely to be

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::image::{Bench, Description, Ingot, result, unpack};
+use crate::support::image::{Bench, Description, Ingot, assert_cache_is_looked_after, result, unpack};
 use crate::support::layout::{self, Member, digest, layer};
 use crate::support::program::{run, text};
 use crate::support::registry::{PASSWORD, Registry, TOKEN};
@@ -115,6 +115,21 @@ fn a_registry_and_a_container_storage_are_bases_and_zstd_is_kept() {
     let found = layers(&result(&bench.path("on-stored"), ".oci.tar"), &bench.path("layout-of-stored"));
     assert_eq!(found.len(), 3);
     podman(&["rmi", "--force", "--all"]);
+
+    // `ingot cache` looks after what was fetched.
+    let cache =
+        |words: &[&str]| Ingot::new(["cache"]).args(words).args(["--cache-dir", text(&bench.path("cache"))]).run();
+    let kept = result(&bench.path("cache/bases"), &format!("{}-amd64.oci.tar", digest.trim().replace("sha256:", "")));
+    let mut bytes = fs::read(&kept).unwrap();
+    assert!(cache(&["list"]).expect(0).stdout.contains("2 containers, "));
+    cache(&["verify"]).expect(0);
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&kept, bytes).unwrap();
+    let said = cache(&["verify"]).expect(1).stdout;
+    assert!(said.contains("damaged of the containers: ") && said.contains(": 1 damaged"), "{said}");
+    assert!(!kept.exists());
+    assert_cache_is_looked_after(&bench.path("cache"), &["bases", "apt", "results"]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use ingot::package::{Beneath, Mirrors, PackageManager, PackageSet, Phase};
 use ingot::plan::*;
 use ingot::report::Reporter;
 
-use crate::support::image::{Answer, Ingot, digests, result, unpack_docker};
+use crate::support::image::{Answer, Ingot, assert_cache_is_looked_after, digests, result, unpack_docker};
 use crate::support::pacman::{PacmanWorld, REPOSITORY, need_pacman_world};
 use crate::support::plan::{named, plan, repository};
 use crate::support::server::{Fault, Server};
@@ -468,6 +468,7 @@ fn a_container_is_the_same_bytes_twice_and_runs_and_holds_nothing_of_the_build()
         assert!(!tree.join(path).exists(), "{path}");
     }
     assert!(!tree.join("var/cache/pacman/pkg").read_dir().unwrap().flatten().any(|_| true));
+    assert_cache_is_looked_after(&folder.path().join("first cache"), &["pacman"]);
     // The image goes on by itself: its pacman knows where, and whom to trust.
     let configuration = fs::read_to_string(tree.join("etc/pacman.conf")).unwrap();
     assert!(configuration.ends_with("Include = /etc/pacman.d/tiny.repo\n"), "{configuration}");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
-use crate::support::image::{digests, result};
+use crate::support::image::{assert_cache_is_looked_after, digests, result};
 use crate::support::rpm::{RpmWorld, Signer, need_rpm_world};
 use crate::support::rpm_image::{RpmBench, rpm};
 use crate::support::server::Server;
@@ -95,6 +95,7 @@ fn a_container_of_rpm_packages_holds_what_was_asked_for_and_nothing_of_its_makin
     let manifest = fs::read_to_string(bench.path("out/manifest.json")).unwrap();
     assert!(manifest.contains("tiny-app") && manifest.contains("\"signed\": \"required\""), "{manifest}");
     assert!(answer.stderr.contains("1 signed"), "{}", answer.stderr);
+    assert_cache_is_looked_after(&bench.path("cache"), &["rpm", "stages", "results"]);
 }
 
 #[test]

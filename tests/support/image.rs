@@ -363,6 +363,32 @@ pub fn partitions(raw: &Path) -> Vec<(String, u64, u64)> {
         .collect()
 }
 
+/// Panics unless `ingot cache list` names each folder of a cache in which there is something, these among them, `verify`
+/// finds it sound and `gc` leaves nothing but locks.
+#[track_caller]
+pub fn assert_cache_is_looked_after(cache: &Path, folders: &[&str]) {
+    fn files(folder: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
+        let below = |path: PathBuf| if path.is_dir() { files(&path) } else { vec![path] };
+        entries.flat_map(below).filter(|path| path.file_name() != Some(OsStr::new("lock"))).collect()
+    }
+    let ingot = |words: &[&str]| Ingot::new(["cache"]).args(words).arg("--cache-dir").arg(cache).run();
+    let left = files(cache);
+    for folder in folders {
+        assert!(left.iter().any(|path| path.starts_with(cache.join(folder))), "nothing is kept in {folder}: {left:?}");
+    }
+    let listed: serde_json::Value = serde_json::from_str(&ingot(&["list", "--json"]).expect(0).stdout).unwrap();
+    let kinds = listed.as_object().unwrap().values().filter(|kind| kind["count"].as_u64() > Some(0));
+    let named = kinds.flat_map(|kind| kind["folders"].as_array().unwrap()).map(|folder| folder.as_str().unwrap());
+    let named: Vec<PathBuf> = named.chain(["stages"]).map(|folder| cache.join(folder)).collect();
+    for path in &left {
+        assert!(named.iter().any(|folder| path.starts_with(folder)), "{} is in none of {named:?}", path.display());
+    }
+    ingot(&["verify"]).expect(0);
+    ingot(&["gc", "--limit", "0"]).expect(0);
+    assert_eq!(files(cache), Vec::<PathBuf>::new());
+}
+
 /// The root filesystem of a raw disk, the last partition, as a file of its own (sparse).
 pub fn root_filesystem(raw: &Path, to: &Path) {
     let (_, start, length) = partitions(raw).pop().unwrap();
