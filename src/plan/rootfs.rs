@@ -96,6 +96,7 @@ fn overlays(description: &Description, selection: &Selection<'_>, problems: &mut
 pub fn users(selection: &Selection<'_>, problems: &mut Problems) -> Vec<User> {
     let mut users: Vec<User> = Vec::new();
     let mut known: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut ids: BTreeMap<u32, usize> = BTreeMap::new();
     for written in selection.users.iter().flat_map(|section| &section.users) {
         let groups = written.groups.iter().map(|(name, gid)| Group { name: name.clone(), gid: *gid });
         if let Some(index) = known.get(written.name.as_str()) {
@@ -125,7 +126,11 @@ pub fn users(selection: &Selection<'_>, problems: &mut Problems) -> Vec<User> {
             }),
             place: written.name.span.place(),
         };
-        check_user(written, &user, &users, problems);
+        let same_id = user.uid.and_then(|uid| ids.get(&uid)).map(|index: &usize| &users[*index]);
+        check_user(written, &user, same_id, problems);
+        if let Some(uid) = user.uid {
+            ids.entry(uid).or_insert(users.len());
+        }
         users.push(user);
     }
     users
@@ -151,7 +156,8 @@ fn password(written: &description::User, problems: &mut Problems) -> Option<Pass
     Some(Password::Encrypted(text.clone()))
 }
 
-fn check_user(written: &description::User, user: &User, known: &[User], problems: &mut Problems) {
+/// `same_id`: an earlier user with this one's id.
+fn check_user(written: &description::User, user: &User, same_id: Option<&User>, problems: &mut Problems) {
     let name = &written.name;
     let fits = |char: char| char.is_alphanumeric() || matches!(char, '_' | '-' | '.' | '$' | '@' | '+');
     if !name.chars().all(fits) || name.starts_with(['-', '.']) || name.len() > 32 {
@@ -170,7 +176,7 @@ fn check_user(written: &description::User, user: &User, known: &[User], problems
         }
     }
     if let (Some(uid), Some(id)) = (user.uid, &written.id)
-        && let Some(other) = known.iter().find(|other| other.uid == Some(uid))
+        && let Some(other) = same_id
     {
         let title = format!("users `{}` and `{}` have the same id {uid}", shown(&other.name), shown(name));
         problems.add(Problem::invalid(title).at(&id.span));

@@ -9,6 +9,7 @@ use ingot::description::{self, Colour, Description, Kind, Language, Problems};
 use ingot::plan::{self, Choices, selection};
 use proptest::prelude::*;
 
+use super::support::growth::{assert_linear, effort};
 use super::support::skipped;
 
 /// Relative to the package's folder, where tests run: messages name files as they were named.
@@ -115,63 +116,68 @@ fn a_file_larger_than_8_mb_is_refused_unread() {
 
 #[test]
 fn hostile_documents_end_quickly_with_one_problem() {
-    let table = [
-        (
-            "attributes without end",
-            format!("<image {}/>", (0..300_000).map(|n| format!("a{n}='' ")).collect::<String>()),
-        ),
-        ("elements without end", format!("<image>{}</image>", "<a/>".repeat(2_000_000))),
-        ("depth without end", "<a>".repeat(2_000_000)),
-        ("one value of 7 MB", format!("<image name='{}", "x".repeat(7 << 20))),
-        ("one text of 7 MB", format!("<image>{}", "x".repeat(7 << 20))),
-        ("numbers without end", format!("<image name='{}'/>", "&#x41;".repeat(1 << 20))),
+    let table: [Growing<'_>; 6] = [
+        ("attributes without end", 300_000, &|size| format!("<image {}/>", many(size, &|n| format!("a{n}='' ")))),
+        ("elements without end", 2_000_000, &|size| format!("<image>{}</image>", "<a/>".repeat(size))),
+        ("depth without end", 2_000_000, &|size| "<a>".repeat(size)),
+        ("one value of 7 MB", 7 << 20, &|size| format!("<image name='{}", "x".repeat(size))),
+        ("one text of 7 MB", 7 << 20, &|size| format!("<image>{}", "x".repeat(size))),
+        ("numbers without end", 1 << 20, &|size| format!("<image name='{}'/>", "&#x41;".repeat(size))),
     ];
-    for (name, text) in table {
-        let started = std::time::Instant::now();
-        let problems = load(&text).unwrap_err();
-        let rendered = problems.render(Colour::Never);
-        assert!(started.elapsed().as_secs() < 5, "{name}: {:?}", started.elapsed());
-        assert!(rendered.len() < 20_000, "{name}: {} bytes", rendered.len());
-        assert_eq!(problems.exit().code(), 65, "{name}");
+    for (name, size, text) in table {
+        assert_one_problem(name, &text(size / 4), &text(size));
     }
 }
 
+/// A name, a size, and the document of any size.
+type Growing<'a> = (&'static str, usize, &'a dyn Fn(usize) -> String);
+
+/// So many parts, each with its number.
+fn many(number: usize, part: &dyn Fn(usize) -> String) -> String {
+    (0..number).map(part).collect()
+}
+
+/// Panics unless a document, and one of four times its size, end with one short problem, as quickly as they are long.
+#[track_caller]
+fn assert_one_problem(name: &str, small: &str, large: &str) {
+    assert_linear(name, &small, &large, |text| {
+        let problems = load(text).unwrap_err();
+        let rendered = problems.render(Colour::Never);
+        assert!(rendered.len() < 20_000, "{name}: {} bytes", rendered.len());
+        assert_eq!(problems.exit().code(), 65, "{name}");
+    });
+}
+
 #[test]
-fn large_descriptions_on_one_line_are_planned_in_time() {
-    let many = |number: usize, part: &dyn Fn(usize) -> String| (0..number).map(part).collect::<String>();
-    let table = [
-        (
-            "packages",
-            format!(r#"<packages type="image">{}</packages>"#, many(15_000, &|n| format!(r#"<package name="ä{n}"/>"#))),
-        ),
-        (
-            "users",
-            format!("<users>{}</users>", many(15_000, &|n| format!(r#"<user name="u{n}" password="!" id="{n}"/>"#))),
-        ),
-        (
-            "repositories",
-            many(7_000, &|_| r#"<repository type="apt-deb"><source path="mirror://debian"/></repository>"#.into()),
-        ),
-        (
-            "profiles",
-            format!(
-                "<profiles>{}</profiles>{}",
-                many(256, &|n| format!(r#"<profile name="p{n}" description="p"/>"#)),
-                many(256, &|n| format!(r#"<packages type="image" profiles="p{n}"><package name="a"/></packages>"#)),
-            ),
-        ),
-        ("problems", many(15_000, &|_| "<unknown/>".to_string())),
-        ("warnings", many(4_000, &|_| r#"<strip type="libs"><file name="x"/></strip>"#.to_string())),
+fn descriptions_on_one_line_are_planned_with_work_that_grows_as_they_do() {
+    let table: [Growing<'_>; 6] = [
+        ("packages", 15_000, &|size| {
+            format!(r#"<packages type="image">{}</packages>"#, many(size, &|n| format!(r#"<package name="ä{n}"/>"#)))
+        }),
+        ("users", 15_000, &|size| {
+            format!("<users>{}</users>", many(size, &|n| format!(r#"<user name="u{n}" password="!" id="{n}"/>"#)))
+        }),
+        ("repositories", 7_000, &|size| {
+            many(size, &|_| r#"<repository type="apt-deb"><source path="mirror://debian"/></repository>"#.into())
+        }),
+        ("profiles", 256, &|size| {
+            let profiles = many(size, &|n| format!(r#"<profile name="p{n}" description="p"/>"#));
+            let one = |n| format!(r#"<packages type="image" profiles="p{n}"><package name="a"/></packages>"#);
+            format!("<profiles>{profiles}</profiles>{}", many(size, &one))
+        }),
+        ("problems", 15_000, &|size| many(size, &|_| "<unknown/>".to_string())),
+        ("warnings", 4_000, &|size| many(size, &|_| r#"<strip type="libs"><file name="x"/></strip>"#.to_string())),
     ];
-    for (name, sections) in table {
-        let folder = tempfile::tempdir().unwrap();
-        let text = small("8.5", r#"<type image="tbz"/>"#, &sections).replace('\n', "");
-        fs::write(folder.path().join("config.xml"), text).unwrap();
-        let started = std::time::Instant::now();
-        check::check(folder.path(), &[choices()], Builder::Here, Colour::Never);
-        let seconds = started.elapsed().as_secs_f64();
-        println!("{name}: {seconds:.2} s");
-        assert!(seconds < 5.0, "{name}: {seconds} s");
+    for (name, size, sections) in table {
+        let written = [size / 4, size].map(|size| {
+            let folder = tempfile::tempdir().unwrap();
+            let text = small("8.5", r#"<type image="tbz"/>"#, &sections(size)).replace('\n', "");
+            fs::write(folder.path().join("config.xml"), text).unwrap();
+            folder
+        });
+        assert_linear(name, &written[0], &written[1], |folder| {
+            check::check(folder.path(), &[choices()], Builder::Here, Colour::Never);
+        });
     }
 }
 
@@ -582,29 +588,22 @@ fn a_description_is_written_in_each_language_and_read_as_the_same() {
 
 #[test]
 fn hostile_documents_in_yaml_and_toml_end_quickly_with_one_problem() {
-    let bomb: String = (0..40)
-        .map(|n| format!("  a{n}: &a{n} [{}]\n", format!("*a{},", n.max(1) - 1).repeat(if n == 0 { 0 } else { 9 })))
-        .collect();
-    let table = [
-        ("aliases of aliases", format!("image:\n{bomb}")),
-        ("an alias of itself", "image: &a\n  b: *a\n".to_string()),
-        ("depth without end", format!("image: {}", "[".repeat(1 << 20))),
-        ("depth without end in JSON", format!("{{\"image\": {}", "{\"a\":".repeat(1 << 18))),
-        ("depth without end in TOML", format!("[image]\na = {}", "[".repeat(1 << 16))),
-        ("values without end", format!("image:\n  a:\n{}", "  - 1\n".repeat(1 << 20))),
-        (
-            "keys without end",
-            format!("{{\"image\": {{{}}}}}", (0..200_000).map(|n| format!("\"k{n}\": 1,")).collect::<String>()),
-        ),
-        ("one text of 7 MB", format!("image: {}", "x".repeat(7 << 20))),
+    let bomb =
+        |n: usize| format!("  a{n}: &a{n} [{}]\n", format!("*a{},", n.max(1) - 1).repeat(if n == 0 { 0 } else { 9 }));
+    let table: [Growing<'_>; 8] = [
+        ("aliases of aliases", 40, &|size| format!("image:\n{}", many(size, &bomb))),
+        ("an alias of itself", 4, &|_| "image: &a\n  b: *a\n".to_string()),
+        ("depth without end", 1 << 20, &|size| format!("image: {}", "[".repeat(size))),
+        ("depth without end in JSON", 1 << 18, &|size| format!("{{\"image\": {}", "{\"a\":".repeat(size))),
+        ("depth without end in TOML", 1 << 16, &|size| format!("[image]\na = {}", "[".repeat(size))),
+        ("values without end", 1 << 20, &|size| format!("image:\n  a:\n{}", "  - 1\n".repeat(size))),
+        ("keys without end", 200_000, &|size| {
+            format!("{{\"image\": {{{}}}}}", many(size, &|n| format!("\"k{n}\": 1,")))
+        }),
+        ("one text of 7 MB", 7 << 20, &|size| format!("image: {}", "x".repeat(size))),
     ];
-    for (name, text) in table {
-        let started = std::time::Instant::now();
-        let problems = load(&text).unwrap_err();
-        let rendered = problems.render(Colour::Never);
-        assert!(started.elapsed().as_secs() < 5, "{name}: {:?}", started.elapsed());
-        assert!(rendered.len() < 20_000, "{name}: {} bytes", rendered.len());
-        assert_eq!(problems.exit().code(), 65, "{name}");
+    for (name, size, text) in table {
+        assert_one_problem(name, &text(size / 4), &text(size));
     }
 }
 
@@ -681,11 +680,12 @@ fn a_check_for_farms_takes_the_repositories_that_a_worker_brings() {
 #[test]
 fn checking_is_a_matter_of_milliseconds() {
     let Some(files) = published() else { return };
-    let started = std::time::Instant::now();
-    for file in &files {
-        check::check(file, &[choices()], Builder::Here, Colour::Never);
-    }
-    let each = started.elapsed() / files.len() as u32;
+    let all = effort(|| {
+        for file in &files {
+            check::check(file, &[choices()], Builder::Here, Colour::Never);
+        }
+    });
+    let each = all / files.len() as u32;
     println!("{each:?} for each of {} descriptions", files.len());
     assert!(each.as_millis() < 100, "{each:?}");
 }

@@ -15,6 +15,7 @@ pub mod emulator;
 mod entry;
 pub mod farm;
 pub mod foreign_rpm;
+pub mod growth;
 pub mod image;
 pub mod layout;
 pub mod leaks;
