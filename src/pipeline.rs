@@ -68,14 +68,25 @@ pub struct Order {
     pub mirrors: Mirrors,
     /// How registries of containers are reached.
     pub registries: Registries,
-    /// Where the tree is kept for the user to look at, if asked for.
-    pub keep_root: Option<PathBuf>,
+    /// Whether the tree is kept for the user to look at.
+    pub keep_root: KeepRoot,
     /// What identifies the build host, to prove that none of it is in the image.
     pub build_host: BuildHost,
     /// Digests of the description.
     pub description: DescriptionDigest,
     /// What is written about the image beside the manifest.
     pub reports: Reports,
+}
+
+/// Where the tree is copied to, and after which builds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeepRoot {
+    /// It goes with the build.
+    No,
+    /// There, where the build succeeds.
+    OfGoodBuild(PathBuf),
+    /// There, in any case.
+    OfAnyBuild(PathBuf),
 }
 
 /// Texts about an image.
@@ -191,8 +202,14 @@ pub fn create(plan: &Plan, order: &Order, root: &Path, prepared: Prepared, repor
 fn in_workspace<T>(order: &Order, reporter: &Reporter, work: impl FnOnce(&mut Workspace) -> Result<T>) -> Result<T> {
     let mut workspace = Workspace::create(&order.work_dir, order.workspace)?;
     let done = work(&mut workspace).map_err(|error| workspace.explain(error));
-    let kept = order.keep_root.as_ref().map_or(Ok(()), |folder| workspace.keep(folder, reporter));
+    let kept = match (&order.keep_root, &done) {
+        (KeepRoot::OfAnyBuild(folder), _) | (KeepRoot::OfGoodBuild(folder), Ok(_)) => workspace.keep(folder, reporter),
+        (KeepRoot::OfGoodBuild(_), Err(_)) | (KeepRoot::No, _) => Ok(()),
+    };
     // A failed build is cleaned up too, but the first failure is the one that is told.
+    if let (Err(error), Err(_)) = (&kept, &done) {
+        reporter.warn(Warning { text: error.to_string(), place: None });
+    }
     let closed = workspace.close();
     let done = done?;
     kept.and(closed).map(|()| done)
@@ -378,7 +395,7 @@ fn finish(
         pack(plan, &scrubbed, base.as_ref(), foreseen, standard, order, reporter)?;
     report(plan, order, scrubbed.tree(), reporter)?;
     let scrub = ScrubRecord { plan: plan.scrub.clone(), actions: scrubbed.into_actions() };
-    if order.keep_root.is_none() {
+    if order.keep_root == KeepRoot::No {
         workspace.leave()?;
     }
     if let Some(path) = to_audit {

@@ -17,7 +17,7 @@ use crate::host::{self, file};
 use crate::package::{Mirrors, Unpacker};
 use crate::pipeline::stages::{Explain, Reuse};
 use crate::pipeline::unchanged::{self, Outcome};
-use crate::pipeline::{self, Order, Reports};
+use crate::pipeline::{self, KeepRoot, Order, Reports};
 use crate::plan::{ContainerArchive, Output, Plan};
 use crate::release::Staging;
 use crate::release::manifest::digest_description;
@@ -38,12 +38,12 @@ pub fn run(arguments: BuildArguments, colour: Colour) -> Result<u8> {
     let log = format!("{}.log", plan.image.stem());
     let order = order(&arguments, &plans, plan, &staging)?;
     let build = Build { plan, plans: &plans, order: &order, arguments: &arguments, staging: &staging, log: &log };
-    let code = host::namespace::isolated(|| build.in_namespace())?;
-    // A second signal kills the build before it can clean up; what it left is unlocked now.
-    Workspace::sweep(&order.work_dir)?;
-    if code != 0 {
-        build.keep_log_of_failure()?;
-        return Ok(code);
+    let ended = host::namespace::isolated(|| build.in_namespace());
+    if !matches!(ended, Ok(0)) {
+        // What was killed could not clean up, and what it left is unlocked now. How the build ended is what counts: a
+        // failure of this is no second message, and the next build sweeps, too.
+        let _ = (Workspace::sweep(&order.work_dir), build.keep_log());
+        return ended;
     }
     let (target, ended) = match unchanged::outcome(&order)? {
         Outcome::Unchanged => (staging.target().to_path_buf(), "unchanged"),
@@ -97,12 +97,20 @@ fn order(arguments: &BuildArguments, plans: &[Plan], plan: &Plan, staging: &Stag
         tool: file::identity_of_program()?,
         mirrors: Mirrors::load(&arguments.mirrors, Some(&config_home.join("ingot/mirrors.toml")))?,
         registries: arguments.registries.registries()?,
-        keep_root: arguments.keep_root.then(|| staging.folder().join(format!("{}.root", plan.image.name))),
+        keep_root: match arguments.keep_root {
+            true => KeepRoot::OfAnyBuild(staging.folder().join(name_of_tree(plan))),
+            false => KeepRoot::No,
+        },
         build_host: BuildHost::this_machine(&work_dir, since_1970().as_secs() as i64),
         description: digest_description(&plan.description_file, &plan.description_dir, &inputs)?,
         reports: Reports::Manifest,
         work_dir,
     })
+}
+
+/// `--keep-root`.
+fn name_of_tree(plan: &Plan) -> String {
+    format!("{}.root", plan.image.name)
 }
 
 fn log_of_failure(target: &Path, plan: &Plan) -> PathBuf {
@@ -145,7 +153,13 @@ impl Build<'_> {
             Err(error) => {
                 let error = error.log(self.log_of_failure());
                 reporter.failed(None, &error);
-                tell(&error)
+                let code = tell(&error);
+                for (what, kept) in [("log", self.keep_log()), ("tree", self.keep_tree())] {
+                    if let Err(error) = kept {
+                        reporter.warn(Warning { text: format!("the {what} could not be kept: {error}"), place: None });
+                    }
+                }
+                code
             }
         }
     }
@@ -181,12 +195,25 @@ impl Build<'_> {
         format!("{:>14}  {} {}{profiles}: {kind}", "description", plan.image.name, plan.image.version)
     }
 
-    /// The parent's side after a failure: the log is all that stays.
-    fn keep_log_of_failure(&self) -> Result<()> {
+    /// The log stays after a failure. Whichever side of the fork comes first moves it.
+    fn keep_log(&self) -> Result<()> {
         let log = self.order.folder.join(self.log);
         if file::is_file(&log) {
             file::create_folders(self.staging.target())?;
-            file::copy(&log, &self.log_of_failure())?;
+            file::move_file(&log, &self.log_of_failure())?;
+        }
+        Ok(())
+    }
+
+    /// So does the tree that `--keep-root` asked for; it takes the place of an earlier one. Only the child knows that it
+    /// is whole.
+    fn keep_tree(&self) -> Result<()> {
+        let tree = self.order.folder.join(name_of_tree(self.plan));
+        if file::is_folder(&tree) {
+            let kept = self.staging.target().join(name_of_tree(self.plan));
+            file::create_folders(self.staging.target())?;
+            file::remove_tree(&kept)?;
+            file::rename(&tree, &kept)?;
         }
         Ok(())
     }

@@ -74,7 +74,7 @@ fn make(arguments: &IndexArguments, folder: &Path, to: &Path) -> Result<bool> {
         file::create_folder(&result)?;
         index::unpack(&folder.join("index.tar"), &result)?;
     }
-    file::sync_filesystem(folder)?;
+    file::sync_tree(&result)?;
     step.finish(&format!("{} images, {}", arguments.from.len(), artifact.size));
     file::rename_new(&result, to)
 }

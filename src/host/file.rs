@@ -127,6 +127,17 @@ pub fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).or_cannot(|| format!("rename {} to {}", from.display(), to.display()))
 }
 
+/// Moves a file, replacing what is there: by renaming it, which needs no room, and by copying it where it has to go to
+/// another filesystem. A copy that fails leaves nothing.
+pub fn move_file(from: &Path, to: &Path) -> Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
+            copy(from, to).and_then(|()| remove(from)).inspect_err(|_| drop(remove(to)))
+        }
+        other => other.or_cannot(|| format!("move {} to {}", from.display(), to.display())),
+    }
+}
+
 /// A second name for a file.
 pub fn hard_link(from: &Path, to: &Path) -> Result<()> {
     fs::hard_link(from, to).or_cannot(|| format!("link {} to {}", to.display(), from.display()))
@@ -267,27 +278,35 @@ pub fn copy_permissions(from: &Path, to: &Path) -> Result<()> {
     copy().or_cannot(|| format!("set the permissions of {}", to.display()))
 }
 
-/// Writes everything of the filesystem that holds `path` to its disk (syncfs(2)).
-pub fn sync_filesystem(path: &Path) -> Result<()> {
-    let sync = || rustix::fs::syncfs(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?);
-    sync().or_cannot(|| format!("sync {}", path.display()))
+/// Writes a file to the disk, or a folder with all that is in it, and their names (fsync(2)). Nothing of anybody else, as
+/// syncfs(2) does, which waits for what other builds on the same filesystem have written. No symlink is followed, and
+/// nothing is opened that is neither file nor folder.
+pub fn sync_tree(path: &Path) -> Result<()> {
+    // The disk writes all files while the first one is waited for, and a journal notes them in one go.
+    each_below(path, &|path, kind| {
+        if kind.is_file() {
+            begin_to_sync(path);
+        }
+        Ok(())
+    })?;
+    each_below(path, &|path, kind| match kind {
+        kind if kind.is_file() => sync_file(path),
+        kind if kind.is_dir() => sync_folder(path),
+        _ => Ok(()),
+    })
 }
 
-/// Writes the files of a flat folder to the disk, and their names (fsync(2)): nothing of anybody else, as
-/// [`sync_filesystem`] does, which waits for what other builds on the same filesystem have written.
-pub fn sync_files(folder: &Path) -> Result<()> {
-    let files: Vec<PathBuf> = names(folder)?.into_iter().map(|name| folder.join(name)).collect();
-    if !files.iter().all(|path| is_plain_file(path)) {
-        return sync_filesystem(folder);
+/// Does `work` with everything in a folder, then with the folder; no symlink is followed.
+fn each_below(path: &Path, work: &impl Fn(&Path, fs::FileType) -> Result<()>) -> Result<()> {
+    let kind = fs::symlink_metadata(path).or_cannot(|| format!("look at {}", path.display()))?.file_type();
+    if kind.is_dir() {
+        names(path)?.into_iter().try_for_each(|name| each_below(&path.join(name), work))?;
     }
-    // Once all of them have their place on the disk, a journal writes that down once, and not for each.
-    files.iter().for_each(|path| begin_to_sync(path));
-    files.iter().try_for_each(|path| sync_file(path))?;
-    sync_folder(folder)
+    work(path, kind)
 }
 
 /// Asks the kernel to begin writing a file to its disk (sync_file_range(2)), so that little is left for
-/// [`sync_files`]. Where it will not, that one does all of it.
+/// [`sync_tree`]. Where it will not, that one does all of it.
 pub fn begin_to_sync(path: &Path) {
     let Ok(file) = File::open(path) else { return };
     // SAFETY: the descriptor is open, and no memory is passed.

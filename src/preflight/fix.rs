@@ -136,7 +136,7 @@ fn repair(
         format::write(choice, &RawDisk::open(&raw)?, &identity, folder, "new", &mut Pieces::ignored(), step)?;
     let new = folder.join(&artifact.name);
     file::copy_permissions(path, &new)?;
-    file::sync_filesystem(&new)?;
+    file::sync_file(&new)?;
     file::rename(&new, path)?;
     file::sync_folder(path.parent().unwrap_or(Path::new("/")))?;
     Ok((done, Some(artifact.sha256)))

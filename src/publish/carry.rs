@@ -356,10 +356,10 @@ impl Carrier<'_> {
                 });
             }
         });
-        file::remove_tree(&folder)?;
+        let removed = file::remove_tree(&folder);
         match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
-            None => Ok(()),
+            None => removed,
         }
     }
 

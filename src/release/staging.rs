@@ -79,7 +79,7 @@ impl Staging {
                 file::remove_tree(&self.folder.join(name))?;
             }
         }
-        file::sync_files(&self.folder)?;
+        file::sync_tree(&self.folder)?;
         let parent = self.target.parent().unwrap_or(Path::new("/")).to_path_buf();
         if self.target_lock.is_none() {
             if file::rename_new(&self.folder, &self.target)? {
@@ -98,7 +98,12 @@ impl Staging {
         let mut names = self.names()?;
         names.sort_by_key(|name| (name == "manifest.json", name.clone()));
         for name in names {
-            file::rename(&self.folder.join(&name), &self.target.join(&name))?;
+            let (new, old) = (self.folder.join(&name), self.target.join(&name));
+            // A folder is not renamed over another one.
+            if file::is_folder(&new) {
+                file::remove_tree(&old)?;
+            }
+            file::rename(&new, &old)?;
         }
         file::sync_folder(&self.target)?;
         Ok(self.target.clone())

@@ -234,7 +234,8 @@ impl Workspace {
         copied.map(drop).map_err(|error| error.within(format!("copy the tree in {}", folder.display())))
     }
 
-    /// Copies the tree as it is to `folder`, for a person to look at. 73 where something is there already.
+    /// Copies the tree as it is to `folder`, for a person to look at: all of it or nothing. 73 where something is there
+    /// already.
     pub fn keep(&self, folder: &Path, reporter: &Reporter) -> Result<()> {
         let what = || format!("keep the tree in {}", folder.display());
         if !file::exists(&self.tree_path()) {
@@ -248,11 +249,12 @@ impl Workspace {
             file::create_folders(parent)?;
         }
         let copy = Program::new("cp").args(["--archive", "--sparse=auto", "--one-file-system", "--"]);
-        copy.arg(self.tree_path())
-            .arg(file::absolute(folder)?)
-            .run(reporter)
-            .map(drop)
-            .map_err(|error| error.within(what()))
+        let copied = copy.arg(self.tree_path()).arg(file::absolute(folder)?).run(reporter);
+        copied.map(drop).map_err(|error| {
+            // Half a tree is of no use, and takes the room that the log needs.
+            let _ = file::remove_tree(folder);
+            error.within(what())
+        })
     }
 
     /// Ends the reading ahead of what [`Workspace::restore`] put here: before somebody looks at which files are opened.

@@ -342,6 +342,74 @@ fn a_full_disk_is_74_and_says_so() {
     }
 }
 
+/// `kiwi system build` of a description in the bench.
+fn kiwi_build(bench: &Bench, description: Description, target: &Path) -> Ingot {
+    let description = description.edit("mirror://tiny", &format!("file://{}", bench.world.repository().display()));
+    let build = Ingot::new(["kiwi", "system", "build", "--description"]).arg(description.folder());
+    let build = build.arg("--target-dir").arg(target).env("INGOT_CACHE_DIR", bench.path("cache").to_str().unwrap());
+    build.env("INGOT_WORK_DIR", bench.path("work").to_str().unwrap())
+}
+
+/// What the one result line says; it is the last line.
+#[track_caller]
+fn the_only_result(answer: &Answer) -> serde_json::Value {
+    let results: Vec<&str> = answer.stdout.lines().filter(|line| line.contains("INGOT-RESULT: ")).collect();
+    assert!(results.len() == 1 && answer.stdout.lines().last() == Some(results[0]), "{answer:?}");
+    serde_json::from_str(results[0].trim_start_matches("INGOT-RESULT: ")).unwrap()
+}
+
+#[test]
+fn why_a_build_failed_is_told_once_whatever_fails_afterwards() {
+    need!(root);
+    let _turn = alone();
+    let failing = |bench: &Bench| bench.container().script("config.sh", "echo the reason; exit 3");
+    // The log and a tree do not fit into the target.
+    for is_kiwi in [false, true] {
+        let bench = Bench::new();
+        let description = failing(&bench);
+        let small = Small::mount(bench.path("out"), "size=64k");
+        let filled = fs::write(small.path.join("filler"), vec![0; 128 << 10]).unwrap_err();
+        assert_eq!(filled.kind(), std::io::ErrorKind::StorageFull);
+        let before = Host::look(&[&bench.path("work")]);
+        let build = match is_kiwi {
+            true => kiwi_build(&bench, description, &small.path),
+            false => bench.build(&description).arg("--keep-root"),
+        };
+        let answer = build.run().expect(65);
+        assert_eq!(answer.stderr.matches("error: ").count(), 1, "{}", answer.stderr);
+        let said = format!("{}{}", answer.stdout, answer.stderr);
+        for part in ["config.sh", "the reason", "the log could not be kept", "No space left on device"] {
+            assert!(said.contains(part), "{part:?} is not in\n{said}");
+        }
+        if is_kiwi {
+            let result = the_only_result(&answer);
+            assert!(result["exit"] == 65 && result["error"]["what"].to_string().contains("config.sh"), "{result}");
+        }
+        before.assert_nothing_left(&[&bench.path("work")]);
+    }
+    // The disk is full because of what is kept beside the target meanwhile: the log is only renamed.
+    let bench = Bench::new();
+    let description = failing(&bench);
+    let small = Small::mount(bench.path("small"), "size=3m");
+    let answer = kiwi_build(&bench, description, &small.path.join("out")).run().expect(65);
+    assert_eq!(the_only_result(&answer)["exit"], 65);
+    let log = fs::read_to_string(small.path.join("out/build/image-root.log")).unwrap();
+    assert!(log.contains("the reason"), "{log}");
+    assert_eq!(fs::read_dir(small.path.join("out")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_tree_that_is_asked_for_is_kept_whether_the_build_fails_or_not() {
+    need!(root);
+    let _turn = together();
+    let bench = Bench::new();
+    let marked = |text: &str, end: &str| bench.container().script("config.sh", &format!("echo {text} >/mark\n{end}"));
+    for (text, end, code) in [("first", "exit 3", 65), ("second", "exit 3", 65), ("third", "", 0), ("fourth", "", 0)] {
+        bench.build(&marked(text, end)).arg("--keep-root").run().expect(code);
+        assert_eq!(fs::read_to_string(bench.path("out/tiny.root/mark")).unwrap(), format!("{text}\n"));
+    }
+}
+
 #[test]
 fn a_target_that_cannot_be_written_is_73_before_anything_is_done() {
     need!(root);

@@ -13,7 +13,7 @@ use super::request::{Planned, Request};
 use crate::cli::build::since_1970;
 use crate::error::{Error, Exit, Result};
 use crate::host::file;
-use crate::pipeline::{self, Order};
+use crate::pipeline::{self, KeepRoot, Order};
 use crate::plan::Plan;
 use crate::release::Staging;
 use crate::release::kiwi_result::{KiwiResult, Naming};
@@ -69,24 +69,20 @@ pub fn into_target(
         folder,
         log: folder.join(LOG),
         shown_log: staging.target().join(LOG),
-        keep_root: (tree == TreeKept::InBuildFolder).then(|| folder.join(TREE)),
+        keep_root: match tree {
+            TreeKept::InBuildFolder => KeepRoot::OfGoodBuild(folder.join(TREE)),
+            TreeKept::Elsewhere => KeepRoot::No,
+        },
         cache,
     };
     let order = frame.order(plan, &places)?;
     let code = frame.isolated(plan, &order, &places, |reporter| work(&order, reporter))?;
     if code != 0 {
-        // The log is all that stays.
-        if file::is_file(&places.log) {
-            file::create_folders(&staging.target().join("build"))?;
-            file::copy(&places.log, &places.shown_log)?;
-        }
         return Ok(code);
     }
     let artifacts = artifacts(folder)?;
     let result = list(plan, staging.target(), &artifacts, folder, planned.naming.clone())?;
     result.write(folder)?;
-    // A folder is not renamed over another one.
-    file::remove_tree(&staging.target().join("build"))?;
     let target = staging.publish()?;
     finished(frame, &target, &artifacts, &result)
 }

@@ -16,7 +16,7 @@ use crate::error::{Error, Exit, Result, Warning};
 use crate::host::{self, file};
 use crate::package::{Mirrors, Unpacker};
 use crate::pipeline::stages::{Explain, Reuse};
-use crate::pipeline::{Order, Reports};
+use crate::pipeline::{KeepRoot, Order, Reports};
 use crate::plan::Plan;
 use crate::release::manifest::digest_description;
 use crate::report::{Colouring, KiwiLog, Level, Reporter};
@@ -44,9 +44,22 @@ pub struct Places<'a> {
     /// Where a person finds that log afterwards.
     pub shown_log: PathBuf,
     /// Where the tree is kept.
-    pub keep_root: Option<PathBuf>,
+    pub keep_root: KeepRoot,
     /// Whether packages are fetched anew.
     pub cache: CacheUse,
+}
+
+impl Places<'_> {
+    /// After a failure the log is all that stays. Whichever side comes first moves it to where it is looked for.
+    fn keep_log(&self) -> Result<()> {
+        if self.log == self.shown_log || !file::is_file(&self.log) {
+            return Ok(());
+        }
+        if let Some(folder) = self.shown_log.parent() {
+            file::create_folders(folder)?;
+        }
+        file::move_file(&self.log, &self.shown_log)
+    }
 }
 
 /// `--clear-cache`.
@@ -68,6 +81,11 @@ pub fn give_up(error: &Error) -> u8 {
 /// The error, and the last line with it.
 fn tell(reporter: &Reporter, error: &Error) -> u8 {
     reporter.failed(None, error);
+    result_of(error)
+}
+
+/// The last line of a command that failed.
+fn result_of(error: &Error) -> u8 {
     let code = error.exit().code();
     last_line(&json!({"exit": code, "error": {
         "what": error.what(), "cause": error.causes(), "hint": error.hint_text()}}));
@@ -201,19 +219,25 @@ impl<'a> Frame<'a> {
         if !host::is_root() {
             return Err(Error::cannot(Exit::Permission, "do what KIWI does").because("KIWI's command line needs root"));
         }
-        let code = host::namespace::isolated(|| match self.reporter() {
+        let ended = host::namespace::isolated(|| match self.reporter() {
             Err(error) => give_up(&error),
             Ok(reporter) => {
                 let done = self.begin(plan, places, &reporter).and_then(|()| work(&reporter));
-                match done {
-                    Ok(()) => 0,
-                    Err(error) => tell(&reporter, &error.log(&places.shown_log)),
+                let Err(error) = done else { return 0 };
+                let error = error.log(&places.shown_log);
+                reporter.failed(None, &error);
+                if let Err(error) = places.keep_log() {
+                    reporter.warn(Warning { text: format!("the log could not be kept: {error}"), place: None });
                 }
+                result_of(&error)
             }
-        })?;
-        // A second signal kills the build before it can clean up; what it left is unlocked now.
-        Workspace::sweep(&order.work_dir)?;
-        Ok(code)
+        });
+        if !matches!(ended, Ok(0)) {
+            // What was killed could not clean up, and what it left is unlocked now. How the build ended is what counts:
+            // a failure of this is no second result, and the next build sweeps, too.
+            let _ = (Workspace::sweep(&order.work_dir), places.keep_log());
+        }
+        ended
     }
 
     fn begin(&self, plan: &Plan, places: &Places<'_>, reporter: &Reporter) -> Result<()> {

@@ -12,7 +12,7 @@ use super::frame::{CacheUse, Frame, Places, last_line};
 use super::request::Request;
 use crate::error::{Error, Exit, Result};
 use crate::host::file;
-use crate::pipeline::{self, Prepared};
+use crate::pipeline::{self, KeepRoot, Prepared};
 use crate::release::Staging;
 
 /// Prepares.
@@ -39,12 +39,12 @@ pub fn into_root(frame: &Frame<'_>, request: &Request, root: &Path, cache: Cache
     let staging = Staging::begin(&root.with_file_name(format!("{name}.prepared")))?;
     let tree = staging.folder().join("tree");
     let log = root.with_file_name(format!("{name}.log"));
-    let places = Places { folder: staging.folder(), log: log.clone(), shown_log: log, keep_root: None, cache };
+    let places = Places { folder: staging.folder(), log: log.clone(), shown_log: log, keep_root: KeepRoot::No, cache };
     let order = frame.order(plan, &places)?;
     let code = frame.isolated(plan, &order, &places, |reporter| {
         let prepared = pipeline::prepare(plan, &order, &tree, reporter)?;
         prepared.keep(&tree, request)?;
-        file::sync_filesystem(&tree)
+        file::sync_tree(&tree)
     })?;
     if code != 0 {
         return Ok(code);

@@ -36,8 +36,9 @@ pub fn run(arguments: &ResizeArguments, frame: &mut Frame<'_>) -> Result<u8> {
     file::create_folder(&scratch)?;
     let made = enlarge(target, &scratch, &stem, size, &reporter);
     let published = made.and_then(|made| publish(target, &scratch, made));
-    file::remove_tree(&scratch)?;
+    let removed = file::remove_tree(&scratch);
     let artifacts = published?;
+    removed?;
     reporter.event(json!({"step": "release", "event": "finished", "pct": 100, "artifacts": artifacts}));
     last_line(&json!({"exit": 0, "artifacts": artifacts}));
     Ok(0)
@@ -85,7 +86,7 @@ fn choice(artifact: &Value) -> Option<FormatChoice> {
 /// Puts the new files in place of the old ones, the manifest last.
 fn publish(target: &Path, scratch: &Path, made: Vec<Artifact>) -> Result<Value> {
     let (path, mut manifest) = manifest(target)?;
-    file::sync_filesystem(scratch)?;
+    made.iter().try_for_each(|artifact| file::sync_file(&scratch.join(&artifact.name)))?;
     for artifact in &made {
         file::rename(&scratch.join(&artifact.name), &target.join(&artifact.name))?;
         let line = format!("{}  {}\n", artifact.sha256, artifact.name);
