@@ -176,7 +176,14 @@ class Builder:
 
     def packages(self):
         """How many packages the last result has."""
-        return len(json.loads((WORK / f"{self.name}.out/manifest.json").read_text())["packages"])
+        return len(self.manifest()["packages"])
+
+    def size(self):
+        """Bytes of the last result."""
+        return self.manifest()["artifacts"][0]["size"]
+
+    def manifest(self):
+        return json.loads((WORK / f"{self.name}.out/manifest.json").read_text())
 
     def touch(self):
         """Changes one overlay file."""

@@ -2,15 +2,12 @@
 from .ground import *
 from .images import CONTAINER, DISK, OEM, cold, packages
 
+SERVER = ["build-essential", "cmake", "default-jdk-headless", "docker.io", "git", "imagemagick", "mariadb-server", "nginx",
+          "openssh-server", "php-fpm", "postgresql", "python3-numpy", "python3-pandas", "r-base-core", "ruby-full", "samba",
+          "systemd-sysv", "vim"]
+DESKTOP = ["ffmpeg", "gimp", "inkscape", "libreoffice", "npm", "task-xfce-desktop", "texlive-latex-extra"]
 # Names whose closures are about as many packages as the key says.
-SETS = {
-    100: CONTAINER + ["openssh-server", "systemd-sysv", "vim-tiny"],
-    400: CONTAINER + ["build-essential", "cmake", "git", "nginx", "openssh-server", "python3-numpy", "postgresql",
-                      "systemd-sysv", "vim", "default-jdk-headless", "imagemagick"],
-    1200: CONTAINER + ["build-essential", "cmake", "git", "nginx", "openssh-server", "python3-numpy", "postgresql",
-                       "systemd-sysv", "vim", "default-jdk-headless", "imagemagick", "task-xfce-desktop", "libreoffice", "gimp",
-                       "inkscape", "ffmpeg", "texlive-latex-extra"],
-}
+SETS = {100: CONTAINER, 400: CONTAINER + SERVER, 1200: CONTAINER + SERVER + DESKTOP}
 # MiB of files in the overlay; the packages add some 600.
 TREES = {650: 50, 2048: 1450, 6144: 5550}
 
@@ -20,8 +17,8 @@ def grown(names):
 
 
 def counted(what):
-    """`what` with the number of packages that the manifest of the builder's first build has."""
-    return lambda builder: f"{what}, {builder.packages()} packages"
+    """`what` with the number of packages that the manifest of the builder's first build has, and the size of its layer."""
+    return lambda builder: f"{what}, {builder.packages()} packages, {builder.size() / 1e6:.0f} MB"
 
 
 def tree(added):
