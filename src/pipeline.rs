@@ -8,6 +8,7 @@
 pub mod bill;
 mod early;
 mod foresight;
+mod ground;
 mod images;
 pub mod initrds;
 mod inventory;
@@ -315,16 +316,23 @@ fn install(
             true => install(reporter)?,
             false => memory.foreseen = foresight::meanwhile(plans, order, &tree, *epoch, reporter, install)?,
         }
+        let host = build_host(order, *epoch, &memory.builds_began);
+        memory.is_plain = !ground::lay(plan, supplies, workspace, tree, &host, reporter)?;
         stages.keep(Point::Installed, &memory, workspace)?;
     }
-    manager.settle(packages, &tree, &sandbox, reporter)?;
     Ok(memory)
+}
+
+/// The build host, as it is recognised in an image of this date.
+fn build_host(order: &Order, epoch: i64, builds_began: &[i64]) -> BuildHost {
+    BuildHost { builds_began: builds_began.to_vec(), epoch: Some(epoch), ..order.build_host.clone() }
 }
 
 /// Overlays, accounts and scripts, in KIWI's order: the rest of what `system prepare` does.
 fn configure(plan: &Plan, supplies: &Supplies, tree: &RootTree, memory: Memory, reporter: &Reporter) -> Result<Grown> {
     let Supplies { manager, packages, epoch, embedded, .. } = supplies;
     let (sandbox, scripts) = sandboxes(plan, tree, *epoch);
+    manager.settle(packages, tree, &sandbox, reporter)?;
     let mut described = root::trust(plan, tree, &sandbox, reporter)?;
     manager.uninstall(&plan.packages.withdrawn, packages, tree, &sandbox, reporter)?;
     described.extend(root::configure(plan, tree, &sandbox, *epoch, reporter)?);
@@ -388,7 +396,7 @@ fn finish(
         database: inventory.database(plan, &tree)?,
     };
     let folder = Some(workspace.folder().to_path_buf());
-    let build_host = BuildHost { workspace: folder, builds_began, epoch: Some(*epoch), ..order.build_host.clone() };
+    let build_host = BuildHost { workspace: folder, ..build_host(order, *epoch, &builds_began) };
     let scrubbed = scrub::scrub(&plan.scrub, tree, &asked, &build_host, *epoch, reporter)?;
     let standard = Standard::Build { plan: &plan.scrub, asked: &asked, host: &build_host };
     let Packed { artifacts, inherited, to_audit } =

@@ -261,6 +261,12 @@ pub fn rename_new(from: &Path, to: &Path) -> Result<bool> {
     }
 }
 
+/// As [`rename_new`], for who looks at the error: `AlreadyExists`, `CrossesDevices`.
+pub fn move_new(from: &Path, to: &Path) -> std::io::Result<()> {
+    let flags = rustix::fs::RenameFlags::NOREPLACE;
+    rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, flags).map_err(Into::into)
+}
+
 /// Exchanges two folders in one step: false where the filesystem or a mount point does not allow it.
 pub fn exchange(one: &Path, other: &Path) -> Result<bool> {
     let (cwd, flags) = (rustix::fs::CWD, rustix::fs::RenameFlags::EXCHANGE);

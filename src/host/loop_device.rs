@@ -53,12 +53,24 @@ impl LoopDevice {
     /// 69 where the host has no loop device.
     pub fn attach(file: &Path, offset: Bytes, length: Bytes, access: Access) -> Result<LoopDevice> {
         let what = || format!("attach {} to a loop device", file.display());
+        let backing = File::options().read(true).write(access == Access::Write).open(file).or_cannot(what)?;
+        LoopDevice::attach_open(&backing, file, offset, length, access)
+    }
+
+    /// As [`LoopDevice::attach`], for an open file, whatever became of its name; `name` is what is shown.
+    pub fn attach_open(
+        backing: &File,
+        name: &Path,
+        offset: Bytes,
+        length: Bytes,
+        access: Access,
+    ) -> Result<LoopDevice> {
+        let what = || format!("attach {} to a loop device", name.display());
         if !offset.0.is_multiple_of(512) || !length.0.is_multiple_of(512) || length.0 == 0 {
             return Err(Error::cannot(Exit::Bug, what()).because("offset and length must be whole sectors"));
         }
-        let backing = File::options().read(true).write(access == Access::Write).open(file).or_cannot(what)?;
         let metadata = backing.metadata().or_cannot(what)?;
-        let config = configuration(&backing, file, offset, length, access);
+        let config = configuration(backing, name, offset, length, access);
         let (control, mut nodes) = open_control()?;
         let mut last = Errno::BUSY;
         for _ in 0..ATTEMPTS {

@@ -4,12 +4,15 @@
 
 use std::ffi::CString;
 use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::ioctl::{Opcode, Updater, opcode};
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::loop_device::Access;
@@ -17,6 +20,22 @@ use crate::error::{Error, Exit, OrCannot, Result};
 
 /// How long [`Mount::close`] waits for a process that is just ending.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How changes are kept apart (Documentation/filesystems/overlayfs.rst): hard links stay hard links when one of their names
+/// changes, folders can be renamed, everything has the device number and an inode number of one filesystem, and nothing
+/// is written to a disk before it is asked for: the result is what is synced, not the tree.
+const LAYERED: &str = "index=on,redirect_dir=on,xino=on,metacopy=off,volatile";
+
+/// The folders of an overlay filesystem.
+#[derive(Clone, Copy, Debug)]
+pub struct Layers<'a> {
+    /// What is shown, and never changed.
+    pub lower: &'a Path,
+    /// Where changes go.
+    pub upper: &'a Path,
+    /// An empty folder on the filesystem of `upper`.
+    pub work: &'a Path,
+}
 
 /// A mounted filesystem.
 #[derive(Debug)]
@@ -36,6 +55,25 @@ impl Mount {
         Ok(Mount { target: target.to_path_buf(), mounted: true })
     }
 
+    /// Shows one folder with the changes in another one (overlayfs); `nodev` and `noatime` as above. An error where the
+    /// kernel has no such filesystem, or an old one.
+    pub fn layers(layers: &Layers<'_>, target: &Path) -> Result<Mount> {
+        let what = || format!("show {} with its changes on {}", layers.lower.display(), target.display());
+        let open = |folder: &Path| -> Result<OwnedFd> {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::open(folder, flags, Mode::empty()).or_cannot(what)
+        };
+        let (lower, upper, work) = (open(layers.lower)?, open(layers.upper)?, open(layers.work)?);
+        // By descriptor: a path may hold commas and colons, and need not be seen in the list of mounts.
+        let shown = |folder: &OwnedFd| format!("/proc/self/fd/{}", folder.as_raw_fd());
+        let options =
+            format!("lowerdir={},upperdir={},workdir={},{LAYERED}", shown(&lower), shown(&upper), shown(&work));
+        let options = CString::new(options).map_err(|error| Error::cannot(Exit::Bug, what()).because(error))?;
+        let flags = MountFlags::NODEV | MountFlags::NOATIME;
+        rustix::mount::mount("overlay", target, "overlay", flags, options.as_c_str()).or_cannot(what)?;
+        Ok(Mount { target: target.to_path_buf(), mounted: true })
+    }
+
     /// Where it is mounted.
     pub fn path(&self) -> &Path {
         &self.target
@@ -48,6 +86,15 @@ impl Mount {
             Err(Errno::BUSY) => Ok(false),
             Err(error) => Err(error).or_cannot(|| format!("remount {} read-only", self.target.display())),
         }
+    }
+
+    /// Makes holes of what is not used any more in the device (`FITRIM`). Where that is not possible, what was deleted
+    /// stays in it, unseen.
+    pub fn give_back_free_blocks(&self) {
+        let mut range = Trim { start: 0, length: u64::MAX, least: 0 };
+        let Ok(folder) = fs::File::open(&self.target) else { return };
+        // SAFETY: FITRIM reads and writes a struct fstrim_range (linux/fs.h).
+        let _ = unsafe { rustix::ioctl::ioctl(&folder, Updater::<FITRIM, Trim>::new(&mut range)) };
     }
 
     /// Undoes [`Mount::forbid_writing`].
@@ -82,6 +129,17 @@ impl Mount {
         Ok(())
     }
 }
+
+/// `struct fstrim_range` (linux/fs.h).
+#[repr(C)]
+struct Trim {
+    start: u64,
+    length: u64,
+    least: u64,
+}
+
+/// `_IOWR('X', 121, struct fstrim_range)`.
+const FITRIM: Opcode = opcode::read_write::<Trim>(b'X', 121);
 
 impl Drop for Mount {
     /// The fallback: one attempt. What is busy is unmounted by the kernel together with the build's namespace.

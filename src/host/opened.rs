@@ -2,6 +2,9 @@
 //!
 //! In: a folder on that filesystem. Out: the inode numbers of all files and folders that were opened, and of all files
 //! that were written to, by anybody. Never leaves one out: where the kernel lost count, nothing is said.
+//!
+//! Each event comes with a descriptor of its file: a filesystem that lies over another one (overlayfs) has no handles that
+//! name its inodes.
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -13,11 +16,10 @@ use std::path::Path;
 
 use crate::error::{Error, Exit, OrCannot, Result};
 
-/// `struct fanotify_event_metadata` and `struct fanotify_event_info_fid` up to the handle's bytes (linux/fanotify.h).
+/// `struct fanotify_event_metadata` (linux/fanotify.h).
 const METADATA: usize = 24;
-const BEFORE_HANDLE: usize = METADATA + 4 + 8 + 8;
-/// A handle that begins with the inode's number, 32 bits (linux/exportfs.h).
-const FILEID_INO32_GEN: u32 = 1;
+/// So many files are open at the same time while events are read.
+const AT_ONCE: usize = 64;
 
 /// Watches from [`Watch::begin`] to [`Watch::finish`].
 #[derive(Debug)]
@@ -40,13 +42,11 @@ impl Watch {
         let what = || format!("watch what is opened in {}", folder.display());
         let path = CString::new(folder.as_os_str().as_bytes())
             .map_err(|error| Error::cannot(Exit::Bug, what()).because(error))?;
-        let flags = libc::FAN_CLASS_NOTIF
-            | libc::FAN_REPORT_FID
-            | libc::FAN_UNLIMITED_QUEUE
-            | libc::FAN_CLOEXEC
-            | libc::FAN_NONBLOCK;
+        let flags = libc::FAN_CLASS_NOTIF | libc::FAN_UNLIMITED_QUEUE | libc::FAN_CLOEXEC | libc::FAN_NONBLOCK;
+        // What an event's file is opened with: nothing waits for a pipe's other end.
+        let file_flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOATIME | libc::O_CLOEXEC;
         // SAFETY: takes and returns numbers only.
-        let group = unsafe { libc::fanotify_init(flags, 0) };
+        let group = unsafe { libc::fanotify_init(flags, file_flags as u32 | linux_raw_sys::general::O_LARGEFILE) };
         if group < 0 {
             return Err(std::io::Error::last_os_error()).or_cannot(what);
         }
@@ -63,69 +63,83 @@ impl Watch {
     }
 
     /// Everything since then; events are queued before a call of open(2) returns. `None` where the kernel lost some or
-    /// the filesystem does not name inodes as we know it.
-    pub fn finish(mut self) -> Result<Option<Seen>> {
+    /// cannot show a file any more.
+    pub fn finish(mut self) -> Option<Seen> {
         let mut seen = Seen::default();
-        let mut buffer = vec![0; 256 << 10];
+        let mut buffer = [0; METADATA * AT_ONCE];
         loop {
             match self.events.read(&mut buffer) {
-                Ok(0) => return Ok(Some(seen)),
-                Ok(length) if note(&buffer[..length], &mut seen).is_some() => {}
-                Ok(_) => return Ok(None),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(Some(seen)),
+                Ok(0) => return Some(seen),
+                Ok(length) => events(&buffer[..length])?.iter().try_for_each(|event| seen.note(event))?,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Some(seen),
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error).or_cannot(|| "read what was opened"),
+                Err(_) => return None,
             }
         }
     }
 }
 
-/// Takes whole events apart. `None` where one is not as expected.
-fn note(mut events: &[u8], seen: &mut Seen) -> Option<()> {
-    while !events.is_empty() {
-        let length = number(events, 0)? as usize;
-        let (event, rest) = events.split_at_checked(length)?;
-        let mask = u64::from_ne_bytes(event.get(8..16)?.try_into().ok()?);
-        if mask & libc::FAN_Q_OVERFLOW != 0 || number(event, BEFORE_HANDLE - 4)? != FILEID_INO32_GEN {
-            return None;
-        }
-        let inode = u64::from(number(event, BEFORE_HANDLE)?);
-        if mask & libc::FAN_OPEN != 0 {
-            seen.opened.insert(inode);
-        }
-        if mask & libc::FAN_MODIFY != 0 {
-            seen.written.insert(inode);
-        }
-        events = rest;
-    }
-    Some(())
+/// What happened, and the file that it happened to; none where the kernel lost count.
+struct Event {
+    mask: u64,
+    file: Option<OwnedFd>,
 }
 
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+impl Seen {
+    fn note(&mut self, event: &Event) -> Option<()> {
+        let inode = rustix::fs::fstat(event.file.as_ref()?).ok()?.st_ino;
+        if event.mask & libc::FAN_OPEN != 0 {
+            self.opened.insert(inode);
+        }
+        if event.mask & libc::FAN_MODIFY != 0 {
+            self.written.insert(inode);
+        }
+        Some(())
+    }
+}
+
+/// Takes what was read from the group apart; whatever it holds is open now. `None` where it is not as expected.
+fn events(mut bytes: &[u8]) -> Option<Vec<Event>> {
+    let mut events = Vec::new();
+    while !bytes.is_empty() {
+        let length = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
+        let (event, rest) = bytes.split_at_checked(length.max(METADATA))?;
+        let mask = u64::from_ne_bytes(event.get(8..16)?.try_into().ok()?);
+        let number = i32::from_ne_bytes(event.get(16..20)?.try_into().ok()?);
+        // SAFETY: the kernel made this descriptor for whoever reads the event, and nobody else has it.
+        let file = (number >= 0).then(|| unsafe { OwnedFd::from_raw_fd(number) });
+        events.push(Event { mask, file });
+        bytes = rest;
+    }
+    Some(events)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::IntoRawFd;
 
-    fn event(mask: u64, handle: u32, inode: u32) -> Vec<u8> {
-        let mut bytes = vec![0; BEFORE_HANDLE + 8];
-        bytes[..4].copy_from_slice(&((BEFORE_HANDLE + 8) as u32).to_ne_bytes());
+    fn event(mask: u64, file: Option<File>) -> Vec<u8> {
+        let mut bytes = vec![0; METADATA];
+        bytes[..4].copy_from_slice(&(METADATA as u32).to_ne_bytes());
         bytes[8..16].copy_from_slice(&mask.to_ne_bytes());
-        bytes[BEFORE_HANDLE - 4..BEFORE_HANDLE].copy_from_slice(&handle.to_ne_bytes());
-        bytes[BEFORE_HANDLE..BEFORE_HANDLE + 4].copy_from_slice(&inode.to_ne_bytes());
+        let number = file.map_or(-1, IntoRawFd::into_raw_fd);
+        bytes[16..20].copy_from_slice(&number.to_ne_bytes());
         bytes
     }
 
     #[test]
     fn events_are_taken_apart_and_lost_or_strange_ones_are_noticed() {
+        let files = [tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap()];
+        let [one, other] = files.each_ref().map(|file| rustix::fs::fstat(file).unwrap().st_ino);
+        let [first, second] = files;
+        let bytes =
+            [event(libc::FAN_OPEN, Some(first)), event(libc::FAN_OPEN | libc::FAN_MODIFY, Some(second))].concat();
         let mut seen = Seen::default();
-        let events = [event(libc::FAN_OPEN, 1, 7), event(libc::FAN_OPEN | libc::FAN_MODIFY, 1, 9)].concat();
-        assert_eq!(note(&events, &mut seen), Some(()));
-        assert_eq!(seen, Seen { opened: [7, 9].into(), written: [9].into() });
-        for wrong in [event(libc::FAN_Q_OVERFLOW, 1, 7), event(libc::FAN_OPEN, 0x81, 7), events[..70].to_vec()] {
-            assert_eq!(note(&wrong, &mut seen), None);
-        }
+        assert!(events(&bytes).unwrap().iter().all(|event| seen.note(event).is_some()));
+        assert_eq!(seen, Seen { opened: [one, other].into(), written: [other].into() });
+        let lost = events(&event(libc::FAN_Q_OVERFLOW, None)).unwrap();
+        assert_eq!(seen.note(&lost[0]), None);
+        assert!(events(&event(libc::FAN_OPEN, None)[..20]).is_none());
     }
 }

@@ -175,6 +175,11 @@ impl Entry {
         self.kind == Kind::Folder
     }
 
+    /// Whether it is the device that stands for "there is nothing" in a layer of overlayfs.
+    pub fn is_whiteout(&self) -> bool {
+        self.kind == Kind::CharDevice { major: 0, minor: 0 }
+    }
+
     /// Whether it is a regular file.
     pub fn is_file(&self) -> bool {
         self.kind == Kind::File

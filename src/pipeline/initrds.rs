@@ -85,7 +85,7 @@ impl<'a> KeptInitrds<'a> {
             }
         };
         let packed = make()?;
-        let seen = watch.finish()?;
+        let seen = watch.finish();
         let kept = self.keep(store, key, &before, seen, &packed);
         self.say(&match kept {
             Ok(Ok(size)) => format!("initrd: kept, {size}"),

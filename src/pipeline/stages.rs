@@ -1,12 +1,16 @@
 //! Going on from where an earlier build was: which stage a build may reuse, and what it keeps for the next one.
 //!
-//! In: a plan and its resolved packages. Out: keys, a tree restored from the stage store, and stages kept there. Never
-//! reuses a stage unless everything that could have influenced its tree is the same.
+//! In: a plan and its resolved packages. Out: keys, a tree from the stage store, and stages kept there. Never reuses a
+//! stage unless everything that could have influenced its tree is the same, and it was read through.
 //!
 //! Two points are kept: `bootstrapped` (where enough comes after it to be worth it) and `installed`. What comes after
-//! them, the description's overlays and scripts, is quick and changes most often.
+//! them, the description's overlays and scripts, is quick and changes most often. A tree with all packages is shown
+//! where it is; one that packages are still to be installed into is copied, so that they meet the filesystem that
+//! they meet in any other build.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +68,9 @@ pub struct Memory {
     pub described: Vec<Vec<u8>>,
     /// When the builds began that wrote to the tree, seconds since 1970 by the host's clock.
     pub builds_began: Vec<i64>,
+    /// Whether the tree has to be copied, because it cannot be shown lying under its changes.
+    #[serde(default)]
+    pub is_plain: bool,
     /// What of a container's layer is compressed already; not kept.
     #[serde(skip)]
     pub(super) foreseen: Option<Foreseen>,
@@ -115,9 +122,12 @@ impl<'a> Stages<'a> {
             };
             let step = self.reporter.step("stage");
             step.now(key.stage());
-            let guessed = early.take_if(|early| early.is(key));
-            let restored = guessed.map(|early| early.restore(workspace)).transpose()?.flatten();
-            match restored.map_or_else(|| restore(&stage, workspace), |memory| Ok(Some(memory)))? {
+            let early = early.take_if(|early| early.is(key));
+            let memory = match point {
+                Point::Installed => self.show(stage, early, workspace)?,
+                _ => restore(&stage, workspace)?,
+            };
+            match memory {
                 Some(memory) => {
                     step.finish(&format!("{} reused ({:.8})", key.stage(), key.digest().to_string()));
                     self.say(&format!("{}: reused", key.stage()));
@@ -132,22 +142,46 @@ impl<'a> Stages<'a> {
         Ok((Point::Nothing, Memory::default()))
     }
 
-    /// Keeps the tree for later builds, if this point is one that is kept. A cache that cannot be written is no
-    /// reason to fail.
-    pub fn keep(&self, point: Point, memory: &Memory, workspace: &Workspace) -> Result<()> {
+    /// Shows the tree of a stage, which stays where it is. It was read while packages were resolved: `early`.
+    fn show(&self, stage: Stage, early: Option<Early>, workspace: &mut Workspace) -> Result<Option<Memory>> {
+        let stage = match early {
+            // The very file that was read: another build may have put another one in its place.
+            Some(early) => match early.intact()? {
+                Some(intact) => intact,
+                None => return stage.remove().map(|()| None),
+            },
+            None if stage.is_intact(&AtomicBool::new(false))? => Arc::new(stage),
+            None => return stage.remove().map(|()| None),
+        };
+        let Ok(memory) = serde_json::from_value::<Memory>(stage.payload().clone()) else { return Ok(None) };
+        let shown = !memory.is_plain && workspace.show(stage.image(), stage.length(), self.reporter)?;
+        if shown { Ok(Some(memory)) } else { restore(&stage, workspace) }
+    }
+
+    /// Keeps the tree for later builds, if this point is one that is kept: while the build goes on, where the tree stays as it
+    /// is. A cache that cannot be written is no reason to fail.
+    pub fn keep(&self, point: Point, memory: &Memory, workspace: &mut Workspace) -> Result<()> {
         let Some(store) = &self.store else { return Ok(()) };
         let Some((_, key)) = self.keys.iter().find(|(kept, _)| *kept == point) else { return Ok(()) };
-        let step = self.reporter.step("stage");
-        step.now(key.stage());
         let memory =
             serde_json::to_value(memory).map_err(|error| Error::cannot(Exit::Bug, "keep a stage").because(error))?;
+        let aside = {
+            let (store, key, memory, reporter) = (store.clone(), key.clone(), memory.clone(), self.reporter.clone());
+            move |image: Option<(&Path, Bytes)>| {
+                let step = reporter.step("stage");
+                let keep = || image.map(|(image, length)| store.take(&key, memory.clone(), image, length));
+                // Not the threads that the build goes on with.
+                let pool = rayon::ThreadPoolBuilder::new().build();
+                step.finish(&told(&key, pool.map_or_else(|_| keep(), |pool| pool.install(keep))));
+            }
+        };
+        if workspace.aside(aside) {
+            return Ok(());
+        }
+        let step = self.reporter.step("stage");
+        step.now(key.stage());
         let kept = workspace.freeze(|image, length| Ok(store.keep(key, memory, image, length)))?;
-        step.finish(&match kept {
-            Some(Ok(Kept::Yes(size))) => format!("{} kept, {size}", key.stage()),
-            Some(Ok(Kept::NoRoom)) => format!("{} not kept: there is no room for it", key.stage()),
-            Some(Err(error)) => format!("{} not kept: {error}", key.stage()),
-            None => format!("{} not kept: something still writes to the tree", key.stage()),
-        });
+        step.finish(&told(key, kept));
         Ok(())
     }
 
@@ -163,6 +197,16 @@ fn restore(stage: &Stage, workspace: &mut Workspace) -> Result<Option<Memory>> {
     let Ok(memory) = serde_json::from_value(stage.payload().clone()) else { return Ok(None) };
     let restored = workspace.restore(stage.length(), |image| stage.copy_into(image))?;
     Ok(restored.then_some(memory))
+}
+
+/// What became of a stage; `None` where it could not even be tried.
+fn told(key: &Key, kept: Option<Result<Kept>>) -> String {
+    match kept {
+        Some(Ok(Kept::Yes(size))) => format!("{} kept, {size}", key.stage()),
+        Some(Ok(Kept::NoRoom)) => format!("{} not kept: there is no room for it", key.stage()),
+        Some(Err(error)) => format!("{} not kept: {error}", key.stage()),
+        None => format!("{} not kept: something still writes to the tree", key.stage()),
+    }
 }
 
 /// `installed: made, because package jq changed, and 2 more`.
@@ -183,7 +227,8 @@ pub(super) fn because(stage: &str, differences: &[Difference]) -> String {
     }
 }
 
-fn post_bootstrap(plan: &Plan) -> bool {
+/// Whether a script of the description runs before the packages of the image are installed.
+pub(super) fn post_bootstrap(plan: &Plan) -> bool {
     plan.root.scripts.iter().any(|script| script.phase == ScriptPhase::PostBootstrap)
 }
 

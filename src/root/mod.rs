@@ -7,10 +7,12 @@ mod account;
 pub mod configure;
 mod overlay;
 mod regional;
+mod scratch;
 pub mod script;
 pub mod tree;
 mod trust;
 mod user;
+mod view;
 pub mod workspace;
 
 pub use configure::{configure, extract_bootstrap_archives};

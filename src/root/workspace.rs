@@ -1,36 +1,33 @@
 //! The place where the tree grows: a scratch filesystem of its own, or a plain folder.
 //!
 //! In: a folder for scratch data. Out: a [`Workspace`] with an empty tree. As root the tree lives on a filesystem in a
-//! sparse file on an autoclear loop device: it bounds what a build can write, behaves the same on every host, and is
-//! gone in one step. Never ships: disks get fresh filesystems, filled from the tree.
+//! sparse file on an autoclear loop device. From a moment on that tree can stay as it is, and whatever becomes different
+//! goes to a second such filesystem ([`Workspace::cover`]): then another workspace may show it, too, and a later build.
+//! Never ships: disks get fresh filesystems, filled from the tree.
 
 use std::fs::File;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use super::scratch::{NoScratch, Scratch, TREE};
 use super::tree::{RootPath, RootTree};
+use super::view::View;
 use crate::bytes::Bytes;
 use crate::error::{Error, Exit, OrCannot, Result, Warning};
 use crate::host::lock::{self, FolderLock};
-use crate::host::loop_device::{Access, LoopDevice};
-use crate::host::mount::Mount;
 use crate::host::program::Program;
 use crate::host::readahead::ReadAhead;
-use crate::host::{file, namespace};
+use crate::host::{file, namespace, signal};
 use crate::report::Reporter;
 
 /// Work folders of all builds start with this; what is not locked is swept.
 const PREFIX: &str = "ingot-work-";
-/// The scratch filesystem's identifier and hash seed. Fixed, so that folders list their entries in the same order in
-/// every build, whatever programs make of it.
-const IDENTIFIER: &str = "696e676f-7400-4000-8000-73637261746b";
+/// The tree's folder, in its filesystem or in the work folder.
+const FOLDER: &str = "tree";
 /// The scratch filesystem's image in the work folder.
 const IMAGE: &str = "scratch";
-/// No scratch filesystem is larger: its metadata would cost more than it gives.
-const LARGEST: Bytes = Bytes::gib(256);
-/// Below this a build of anything fails anyway.
-const SMALLEST: Bytes = Bytes::mib(64);
 /// A filesystem with less than this is full.
 const FULL: Bytes = Bytes::mib(4);
 
@@ -49,20 +46,15 @@ pub struct Workspace {
     kind: WorkspaceKind,
     // Dropped in this order.
     ahead: Option<ReadAhead>,
-    scratch: Option<Scratch>,
+    view: Option<View>,
+    /// Other views may show it, too.
+    scratch: Option<Arc<Scratch>>,
+    /// What is done with a tree that stays as it is, while the build goes on.
+    aside: Option<JoinHandle<()>>,
     leaving: Option<JoinHandle<Result<()>>>,
     /// Whether other builds have workspaces in this one, or it is in another one.
     is_shared: bool,
     folder: WorkFolder,
-}
-
-#[derive(Debug)]
-struct Scratch {
-    mount: Mount,
-    device: LoopDevice,
-    length: Bytes,
-    /// Whether the tree was here when it was mounted: the least part of it is in memory only.
-    was_filled: bool,
 }
 
 /// Removes itself.
@@ -81,16 +73,17 @@ impl Workspace {
         Workspace::sweep(&parent)?;
         let (path, lock) = lock::create_locked(&parent, PREFIX)?;
         let folder = WorkFolder { path, _lock: lock };
-        Ok(Workspace { kind, ahead: None, scratch: None, leaving: None, is_shared: false, folder })
+        let (ahead, view, scratch, aside, leaving) = (None, None, None, None, None);
+        Ok(Workspace { kind, ahead, view, scratch, aside, leaving, is_shared: false, folder })
     }
 
     /// Makes an empty tree. 74 where there is no space, 69 where mke2fs is missing or programs may not be run there.
     pub fn lay_out(&mut self, reporter: &Reporter) -> Result<()> {
         self.scratch = match self.kind {
             WorkspaceKind::Folder => None,
-            WorkspaceKind::Loop => match Scratch::create(&self.folder.path, reporter) {
-                Ok(scratch) => Some(scratch),
-                Err(NoScratch::NoLoopDevice(error)) => {
+            WorkspaceKind::Loop => match Scratch::create(&self.folder.path, TREE, reporter) {
+                Ok(scratch) => Some(Arc::new(scratch)),
+                Err(NoScratch::Host(error)) => {
                     let text = format!("the tree is built in a plain folder, nothing bounds its size: {error}");
                     reporter.warn(Warning { text, place: None });
                     self.kind = WorkspaceKind::Folder;
@@ -131,39 +124,72 @@ impl Workspace {
             file::remove(&image)?;
             return Ok(false);
         }
-        self.adopt(&image, length)
-    }
-
-    /// Takes the image of a tree's filesystem, `length` bytes, that is in the work folder already. False where there is
-    /// no loop device.
-    pub fn adopt(&mut self, image: &Path, length: Bytes) -> Result<bool> {
-        file::rename(image, &self.folder.path.join(IMAGE))?;
-        match Scratch::mount(&self.folder.path, length) {
-            Ok(scratch) => self.scratch = Some(scratch),
+        match Scratch::filled(&self.folder.path, TREE, length) {
+            Ok(scratch) => self.scratch = Some(Arc::new(scratch)),
             // `lay_out` meets the same and says so.
-            Err(NoScratch::NoLoopDevice(_)) => return Ok(false),
+            Err(NoScratch::Host(_)) => return Ok(false),
             Err(NoScratch::Failed(error)) => return Err(error),
         }
-        // Its content is in the image, and not yet in the filesystem's own memory.
-        self.ahead = Some(ReadAhead::begin(&self.tree_path()));
+        self.read_ahead();
         Ok(true)
     }
 
-    /// Shows the image of the tree's filesystem and its length while nothing changes in it. Kills what programs left
-    /// running. `None` where the tree is in a folder, or something keeps a file in it open for writing.
-    pub fn freeze<T>(&self, look: impl FnOnce(&File, Bytes) -> Result<T>) -> Result<Option<T>> {
-        let Some(scratch) = &self.scratch else { return Ok(None) };
-        namespace::kill_everything_else()?;
-        if !scratch.mount.forbid_writing()? {
-            return Ok(None);
+    /// Shows the tree in the image of a filesystem, `length` bytes, which stays as it is, as after [`Workspace::cover`]. False,
+    /// and a line in the log, where the host cannot: then there is no tree yet.
+    pub fn show(&mut self, image: &File, length: Bytes, reporter: &Reporter) -> Result<bool> {
+        if self.kind == WorkspaceKind::Folder {
+            return Ok(false);
         }
-        let seen = file::open(&self.folder.path.join(IMAGE)).and_then(|image| look(&image, scratch.length));
-        scratch.mount.allow_writing()?;
-        seen.map(Some)
+        let shown = Scratch::shown(&self.folder.path, TREE, image, length).and_then(|scratch| {
+            let view = View::open(&self.folder.path, &scratch.path().join(FOLDER), reporter)?;
+            Ok((scratch, view))
+        });
+        let Some((scratch, view)) = or_copied(shown, reporter)? else { return Ok(false) };
+        (self.scratch, self.view) = (Some(Arc::new(scratch)), Some(view));
+        self.read_ahead();
+        Ok(true)
+    }
+
+    /// From here on the tree's filesystem stays as it is, and changes go to one of their own. Kills what programs left
+    /// running. The tree must hold nothing that overlayfs takes for a mark of its own. False where the tree is in a
+    /// folder, and, with a line in the log, where the host cannot.
+    pub fn cover(&mut self, reporter: &Reporter) -> Result<bool> {
+        let (Some(scratch), None) = (&self.scratch, &self.view) else { return Ok(self.view.is_some()) };
+        namespace::kill_everything_else()?;
+        let view = View::open(&self.folder.path, &scratch.path().join(FOLDER), reporter);
+        self.view = or_copied(view, reporter)?;
+        Ok(self.view.is_some())
+    }
+
+    /// What its content is read from is in the image, and not yet in the filesystem's own memory.
+    fn read_ahead(&mut self) {
+        self.ahead = self.scratch.as_ref().map(|scratch| ReadAhead::begin(&scratch.path().join(FOLDER)));
+    }
+
+    /// Does `work` with the image of the tree that is covered, and its length, while the build goes on; without them where
+    /// something still writes to it. False, and nothing is done, where there is no such image of ours.
+    pub fn aside(&mut self, work: impl FnOnce(Option<(&Path, Bytes)>) + Send + 'static) -> bool {
+        let (Some(scratch), Some(_), None) = (&self.scratch, &self.view, &self.aside) else { return false };
+        let scratch = Arc::clone(scratch);
+        let Some(image) = scratch.image().map(Path::to_path_buf) else { return false };
+        self.aside = Some(std::thread::spawn(move || {
+            let is_written = signal::caught().is_none() && matches!(scratch.write_out(), Ok(true));
+            work(is_written.then_some((&image, scratch.length())));
+        }));
+        true
+    }
+
+    /// Shows the image of the tree's filesystem and its length while nothing changes in it. Kills what programs left
+    /// running. `None` where the tree is in a folder, or covered, or something keeps a file in it open for writing.
+    pub fn freeze<T>(&self, look: impl FnOnce(&File, Bytes) -> Result<T>) -> Result<Option<T>> {
+        let (Some(scratch), None) = (&self.scratch, &self.view) else { return Ok(None) };
+        namespace::kill_everything_else()?;
+        let Some(image) = scratch.image() else { return Ok(None) };
+        scratch.frozen(|| file::open(image).and_then(|image| look(&image, scratch.length())))
     }
 
     /// Another workspace with the same tree, inside this one; `copy` copies the image of a filesystem, `length` bytes,
-    /// into an empty file.
+    /// into an empty file, where the tree is not covered.
     pub fn branch(
         &mut self,
         reporter: &Reporter,
@@ -172,6 +198,16 @@ impl Workspace {
         let mut branch = Workspace::create(&self.folder.path, self.kind)?;
         self.is_shared = true;
         branch.is_shared = true;
+        if let (Some(scratch), Some(view)) = (&self.scratch, &self.view)
+            && view.is_unchanged()?
+        {
+            let view = View::open(&branch.folder.path, &scratch.path().join(FOLDER), reporter);
+            branch.view = or_copied(view, reporter)?;
+            if branch.view.is_some() {
+                branch.scratch = Some(Arc::clone(scratch));
+                return Ok(branch);
+            }
+        }
         let copied = self.freeze(|from, length| {
             branch.restore(length, |to| {
                 to.set_len(length.0).or_cannot(|| "make room for a second tree")?;
@@ -192,9 +228,10 @@ impl Workspace {
     }
 
     fn tree_path(&self) -> PathBuf {
-        match &self.scratch {
-            Some(scratch) => scratch.mount.path().join("tree"),
-            None => self.folder.path.join("tree"),
+        match (&self.view, &self.scratch) {
+            (Some(view), _) => view.path().to_path_buf(),
+            (None, Some(scratch)) => scratch.path().join(FOLDER),
+            (None, None) => self.folder.path.join(FOLDER),
         }
     }
 
@@ -259,7 +296,10 @@ impl Workspace {
 
     /// Ends the reading ahead of what [`Workspace::restore`] put here: before somebody looks at which files are opened.
     pub fn read_no_further(&mut self) {
-        self.ahead = None;
+        // What is below a view is another filesystem than the one that somebody looks at.
+        if self.view.is_none() {
+            self.ahead = None;
+        }
     }
 
     /// Begins to clear the tree away, which nobody needs any more, while the build goes on; [`Workspace::close`] says how that
@@ -267,103 +307,77 @@ impl Workspace {
     pub fn leave(&mut self) -> Result<()> {
         if !self.is_shared {
             namespace::kill_everything_else()?;
-            let (tree, image) = (self.tree_path(), self.folder.path.join(IMAGE));
-            let (ahead, scratch) = (self.ahead.take(), self.scratch.take());
-            self.leaving = Some(std::thread::spawn(move || {
-                drop(ahead);
-                clear(&tree, scratch)?;
-                file::remove_tree(&image)
-            }));
+            let grounds = self.take_grounds();
+            self.leaving = Some(std::thread::spawn(move || grounds.clear()));
         }
         Ok(())
     }
 
     /// Kills what programs left running, unmounts, detaches and removes everything.
-    pub fn close(self) -> Result<()> {
+    pub fn close(mut self) -> Result<()> {
         namespace::kill_everything_else()?;
-        let tree = self.tree_path();
-        let Workspace { scratch, folder, ahead, leaving, .. } = self;
-        drop(ahead);
-        match leaving.map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))) {
+        match self.leaving.take().map(joined) {
             Some(left) => left?,
-            None => clear(&tree, scratch)?,
+            None => self.take_grounds().clear()?,
         }
-        file::remove_tree(&folder.path)
+        file::remove_tree(&self.folder.path)
+    }
+
+    fn take_grounds(&mut self) -> Grounds {
+        let folder = self.scratch.is_none().then(|| self.tree_path());
+        let (ahead, view, scratch, aside) =
+            (self.ahead.take(), self.view.take(), self.scratch.take(), self.aside.take());
+        Grounds { ahead, view, scratch, aside, folder }
     }
 }
 
-fn clear(tree: &Path, scratch: Option<Scratch>) -> Result<()> {
-    // Unmounting writes everything back that is in memory only, unless it is deleted.
-    if !scratch.as_ref().is_some_and(|scratch| scratch.was_filled) {
-        file::remove_tree(tree)?;
+/// What a tree stands on, until it is cleared away.
+struct Grounds {
+    ahead: Option<ReadAhead>,
+    view: Option<View>,
+    scratch: Option<Arc<Scratch>>,
+    aside: Option<JoinHandle<()>>,
+    /// The tree, where it has no filesystem of its own.
+    folder: Option<PathBuf>,
+}
+
+impl Grounds {
+    fn clear(self) -> Result<()> {
+        drop(self.ahead);
+        if let Some(aside) = self.aside {
+            joined(aside);
+        }
+        if let Some(view) = self.view {
+            view.close()?;
+        }
+        // Whoever shows the same tree last clears it away.
+        if let Some(scratch) = self.scratch.and_then(Arc::into_inner) {
+            scratch.clear(&[FOLDER])?;
+        }
+        self.folder.map_or(Ok(()), |folder| file::remove_tree(&folder))
     }
-    if let Some(Scratch { mount, device, .. }) = scratch {
-        mount.close()?;
-        device.close()?;
+}
+
+fn joined<T>(thread: JoinHandle<T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// `None`, and a line in the log, where the host cannot: then what would have been shown is copied.
+fn or_copied<T>(shown: Result<T, NoScratch>, reporter: &Reporter) -> Result<Option<T>> {
+    match shown {
+        Ok(shown) => Ok(Some(shown)),
+        Err(NoScratch::Host(error)) => {
+            reporter
+                .log_line(&format!("trees are copied, because this host cannot lay one under its changes: {error}"));
+            Ok(None)
+        }
+        Err(NoScratch::Failed(error)) => Err(error),
     }
-    Ok(())
 }
 
 impl Drop for WorkFolder {
     /// The fallback when a build failed; what cannot be removed now is swept by the next build.
     fn drop(&mut self) {
         let _ = file::remove_tree(&self.path);
-    }
-}
-
-/// Why there is no scratch filesystem.
-enum NoScratch {
-    NoLoopDevice(Error),
-    Failed(Error),
-}
-
-impl From<Error> for NoScratch {
-    fn from(error: Error) -> NoScratch {
-        NoScratch::Failed(error)
-    }
-}
-
-impl Scratch {
-    fn create(folder: &Path, reporter: &Reporter) -> Result<Scratch, NoScratch> {
-        let image = folder.join(IMAGE);
-        let free = file::free_space(folder)?;
-        // The host keeps a twentieth of what is free.
-        let size = Bytes(free.0 / 20 * 19).min(LARGEST).align_down(Bytes::mib(1));
-        if size < SMALLEST {
-            return Err(NoScratch::Failed(
-                Error::cannot(Exit::Io, format!("build in {}", folder.display()))
-                    .because(format!("its filesystem has only {free} free"))
-                    .hint("choose a larger place with `--work-dir`"),
-            ));
-        }
-        file::create(&image)?.set_len(size.0).or_cannot(|| format!("make {}", image.display()))?;
-        let device = Scratch::attach(folder, size)?;
-        // No journal, no checksums, nothing reserved, no inode tables written before they are needed: it lives an hour.
-        Program::new("mke2fs")
-            .args(["-q", "-F", "-t", "ext4", "-m", "0", "-i", "8192", "-I", "256", "-U", IDENTIFIER])
-            .args(["-O", "^has_journal,^metadata_csum,^resize_inode"])
-            .args(["-E", &format!("hash_seed={IDENTIFIER},lazy_itable_init=1,nodiscard,root_owner=0:0")])
-            .arg(device.path())
-            .run(reporter)?;
-        Ok(Scratch::mount_device(folder, device, size, false)?)
-    }
-
-    /// The filesystem that is in the image already.
-    fn mount(folder: &Path, length: Bytes) -> Result<Scratch, NoScratch> {
-        Ok(Scratch::mount_device(folder, Scratch::attach(folder, length)?, length, true)?)
-    }
-
-    fn attach(folder: &Path, length: Bytes) -> Result<LoopDevice, NoScratch> {
-        LoopDevice::attach(&folder.join(IMAGE), Bytes(0), length, Access::Write).map_err(|error| {
-            let no_device = error.exit() == Exit::HostLacks;
-            if no_device { NoScratch::NoLoopDevice(error) } else { NoScratch::Failed(error) }
-        })
-    }
-
-    fn mount_device(folder: &Path, device: LoopDevice, length: Bytes, was_filled: bool) -> Result<Scratch> {
-        let target = folder.join("mounted");
-        file::create_folder(&target)?;
-        let mount = Mount::device(device.path(), &target, "ext4", Access::Write, "noinit_itable")?;
-        Ok(Scratch { mount, device, length, was_filled })
     }
 }

@@ -9,6 +9,7 @@ mod bases;
 mod bill;
 mod certificates;
 mod container_disk;
+mod covered;
 mod derived;
 mod disk;
 mod dnf;

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use crate::bytes::{Bytes, is_zero};
 use crate::cache::digest::Sha256;
 use crate::error::{OrCannot, Result};
-use crate::host::file;
+use crate::host::{file, signal};
 
 /// What one core works on at a time.
 const PIECE: u64 = 4 << 20;
@@ -31,23 +31,20 @@ pub fn size_of_data(file: &File, length: Bytes) -> Result<Bytes> {
 
 /// Copies the first `length` bytes of `from` to the same places of `to`, which must hold nothing but zeros there.
 pub fn copy(from: &File, to: &File, length: Bytes) -> Result<Sha256> {
-    each_piece(from, length, |bytes, offset| to.write_all_at(bytes, offset))
+    each_piece(from, length, &AtomicBool::new(false), |bytes, offset| to.write_all_at(bytes, offset))
 }
 
-/// As [`copy`], in vain from the moment that `in_vain` says so: then nobody may use the copy or its digest.
-pub fn copy_until(from: &File, to: &File, length: Bytes, in_vain: &AtomicBool) -> Result<Sha256> {
-    each_piece(from, length, |bytes, offset| match in_vain.load(Ordering::Relaxed) {
-        true => Ok(()),
-        false => to.write_all_at(bytes, offset),
-    })
+/// The digest that [`copy`] would give. Once `in_vain` says so, nothing more is read, and the digest is worth nothing.
+pub fn digest(file: &File, length: Bytes, in_vain: &AtomicBool) -> Result<Sha256> {
+    each_piece(file, length, in_vain, |_, _| Ok(()))
 }
 
-/// The digest that [`copy`] would give.
-pub fn digest(file: &File, length: Bytes) -> Result<Sha256> {
-    each_piece(file, length, |_, _| Ok(()))
-}
-
-fn each_piece(file: &File, length: Bytes, write: impl Fn(&[u8], u64) -> std::io::Result<()> + Sync) -> Result<Sha256> {
+fn each_piece(
+    file: &File,
+    length: Bytes,
+    in_vain: &AtomicBool,
+    write: impl Fn(&[u8], u64) -> std::io::Result<()> + Sync,
+) -> Result<Sha256> {
     let pieces = pieces(file, length)?;
     // Few buffers: each is new memory, which the kernel fills with zeros.
     let share = pieces.len().div_ceil(2 * rayon::current_num_threads());
@@ -55,6 +52,10 @@ fn each_piece(file: &File, length: Bytes, write: impl Fn(&[u8], u64) -> std::io:
         .into_par_iter()
         .with_min_len(share.max(1))
         .map_init(Vec::new, |buffer, (offset, length)| {
+            if in_vain.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            signal::check()?;
             buffer.resize(length as usize, 0);
             file.read_exact_at(buffer, offset).or_cannot(|| "read a stage")?;
             let mut hash = blake3::Hasher::new();

@@ -1,8 +1,8 @@
 //! Stages: root filesystems as they were after a part of a build, each one immutable file.
 //!
-//! In: the image of a filesystem and a [`Key`] of everything that could influence what is in it. Out: a copy of that
-//! image for a later build. Several builds may use one store at once. Never hands out a stage that was not read
-//! through: one that does not match its digest is dropped, and is made again.
+//! In: the image of a filesystem and a [`Key`] of everything that could influence what is in it. Out: that image for a
+//! later build, to show or to copy. Several builds may use one store at once. Never changes a stage, and a build uses
+//! none that it did not read through: one that does not match its digest is dropped, and is made again.
 //!
 //! A file is the image (sparse), then a record in JSON, then the record's length (8 bytes, little endian) and
 //! [`MAGIC`].
@@ -11,7 +11,6 @@ mod copy;
 mod key;
 
 use std::fs::File;
-use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -140,12 +139,37 @@ impl StageStore {
         let incoming = tempfile::Builder::new().prefix(INCOMING).tempfile_in(&self.folder).or_cannot(what)?;
         incoming.as_file().try_lock().map_err(std::io::Error::from).or_cannot(what)?;
         let content = copy::copy(image, incoming.as_file(), length)?;
-        let record = Record { key: key.clone(), payload, length: length.0, content: content.to_string() };
-        let text = serde_json::to_vec(&record).map_err(|error| Error::cannot(Exit::Bug, what()).because(error))?;
-        let tail = [&text[..], &(text.len() as u64).to_le_bytes(), MAGIC].concat();
-        incoming.as_file().write_all_at(&tail, length.0).or_cannot(what)?;
-        incoming.as_file().flush().or_cannot(what)?;
-        file::protect(incoming.as_file(), 0o400)?;
+        finish(incoming.as_file(), key, payload, length, content)?;
+        incoming.persist(&path).map_err(|error| error.error).or_cannot(what)?;
+        Ok(Kept::Yes(needed))
+    }
+
+    /// As [`StageStore::keep`], for an image that nobody changes any more, though somebody may read it: the file itself
+    /// becomes the stage, unless the store is on another filesystem.
+    pub fn take(&self, key: &Key, payload: serde_json::Value, image: &Path, length: Bytes) -> Result<Kept> {
+        let (file, path) = (file::open_for_update(image)?, self.path(key));
+        let needed = copy::size_of_data(&file, length)?;
+        if file::is_file(&path) {
+            return Ok(Kept::Yes(needed));
+        }
+        if needed > self.limit || file::free_space(&self.folder)? < LEFT_FREE {
+            return Ok(Kept::NoRoom);
+        }
+        let what = || format!("keep a stage in {}", self.folder.display());
+        // Before it has a name that is swept.
+        file.try_lock().map_err(std::io::Error::from).or_cannot(what)?;
+        let moved =
+            tempfile::Builder::new().prefix(INCOMING).make_in(&self.folder, |place| file::move_new(image, place));
+        let incoming = match moved {
+            Ok(incoming) => incoming.into_temp_path(),
+            Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
+                return self.replace(key, payload, &file, length);
+            }
+            Err(error) => return Err(error).or_cannot(what),
+        };
+        self.collect(Bytes(self.limit.0 - needed.0))?;
+        let content = copy::digest(&file, length, &AtomicBool::new(false))?;
+        finish(&file, key, payload, length, content)?;
         incoming.persist(&path).map_err(|error| error.error).or_cannot(what)?;
         Ok(Kept::Yes(needed))
     }
@@ -206,7 +230,7 @@ impl StageStore {
         for listed in self.list()? {
             let path = self.folder.join(&listed.name);
             let good = match Stage::open(&path)? {
-                Some(stage) => stage.is_intact()?,
+                Some(stage) => stage.is_intact(&AtomicBool::new(false))?,
                 None => false,
             };
             if !good {
@@ -279,18 +303,28 @@ impl Stage {
     /// Copies the image into an empty file. False where the content is not what was kept: then the stage is removed
     /// and the copy is worth nothing.
     pub fn copy_into(&self, target: &File) -> Result<bool> {
-        let intact = self.copy_until(target, &AtomicBool::new(false))?;
-        if !intact {
-            file::remove(&self.path)?;
+        target.set_len(self.record.length).or_cannot(|| format!("copy {}", self.path.display()))?;
+        let is_intact = copy::copy(&self.file, target, self.length())?.to_string() == self.record.content;
+        if !is_intact {
+            self.remove()?;
         }
-        Ok(intact)
+        Ok(is_intact)
     }
 
-    /// As [`Stage::copy_into`], and false, too, where `in_vain` became true meanwhile. Removes nothing.
-    pub fn copy_until(&self, target: &File, in_vain: &AtomicBool) -> Result<bool> {
-        target.set_len(self.record.length).or_cannot(|| format!("copy {}", self.path.display()))?;
-        let content = copy::copy_until(&self.file, target, self.length(), in_vain)?.to_string();
-        Ok(!in_vain.load(Ordering::Relaxed) && content == self.record.content)
+    /// Reads everything: whether it is what was kept. False, too, where `in_vain` became true meanwhile. Removes nothing.
+    pub fn is_intact(&self, in_vain: &AtomicBool) -> Result<bool> {
+        let content = copy::digest(&self.file, self.length(), in_vain)?;
+        Ok(!in_vain.load(Ordering::Relaxed) && content.to_string() == self.record.content)
+    }
+
+    /// Removes it, for it was damaged.
+    pub fn remove(&self) -> Result<()> {
+        file::remove(&self.path)
+    }
+
+    /// The image, followed by what it was made from. It stays what it is when the stage is removed.
+    pub fn image(&self) -> &File {
+        &self.file
     }
 
     /// The image, not read through: for who checks every part of it.
@@ -300,19 +334,24 @@ impl Stage {
 
     /// The whole image, for a small one. `None` where the content is not what was kept: then the stage is removed.
     pub fn content(&self) -> Result<Option<Vec<u8>>> {
-        if !self.is_intact()? {
-            return file::remove(&self.path).map(|()| None);
+        if !self.is_intact(&AtomicBool::new(false))? {
+            return self.remove().map(|()| None);
         }
         let mut content = vec![0; self.record.length as usize];
         self.file.read_exact_at(&mut content, 0).or_cannot(|| format!("read {}", self.path.display()))?;
         file::was_used(&self.file);
         Ok(Some(content))
     }
+}
 
-    fn is_intact(&self) -> Result<bool> {
-        let content: Sha256 = copy::digest(&self.file, self.length())?;
-        Ok(content.to_string() == self.record.content)
-    }
+/// Makes a stage of a file that begins with the image.
+fn finish(file: &File, key: &Key, payload: serde_json::Value, length: Bytes, content: Sha256) -> Result<()> {
+    let what = || "write what a stage was made from";
+    let record = Record { key: key.clone(), payload, length: length.0, content: content.to_string() };
+    let text = serde_json::to_vec(&record).map_err(|error| Error::cannot(Exit::Bug, what()).because(error))?;
+    let tail = [&text[..], &(text.len() as u64).to_le_bytes(), MAGIC].concat();
+    file.write_all_at(&tail, length.0).or_cannot(what)?;
+    file::protect(file, 0o400)
 }
 
 #[cfg(test)]

@@ -51,9 +51,8 @@ fn a_stage_is_found_by_its_key_and_gives_the_same_image() {
     let target = tempfile::tempfile().unwrap();
     assert!(stage.copy_into(&target).unwrap());
     use std::os::unix::fs::MetadataExt;
-    let unwanted = tempfile::tempfile().unwrap();
-    assert!(!stage.copy_until(&unwanted, &AtomicBool::new(true)).unwrap());
-    assert_eq!(unwanted.metadata().unwrap().blocks(), 0);
+    assert!(stage.is_intact(&AtomicBool::new(false)).unwrap());
+    assert!(!stage.is_intact(&AtomicBool::new(true)).unwrap(), "in vain");
     assert_eq!(content(&target), content(&source));
     assert_eq!(target.metadata().unwrap().len(), length.0);
     let path = store.path(&one);
@@ -77,7 +76,7 @@ fn a_damaged_stage_is_dropped() {
         match store.find(&one).unwrap() {
             Some(stage) => {
                 let target = || tempfile::tempfile().unwrap();
-                assert!(found && !stage.copy_until(&target(), &AtomicBool::new(false)).unwrap());
+                assert!(found && !stage.is_intact(&AtomicBool::new(false)).unwrap());
                 assert!(damaged.exists(), "who only looked ahead removes nothing");
                 assert!(!stage.copy_into(&target()).unwrap());
             }
@@ -98,6 +97,32 @@ fn a_damaged_stage_is_dropped() {
     file::open_for_update(&store.path(&one)).unwrap().write_all_at(&[0xff], 0).unwrap();
     assert_eq!(store.verify().unwrap().into_iter().map(|(_, good)| good).collect::<Vec<_>>(), [false]);
     assert!(store.list().unwrap().is_empty());
+}
+
+#[test]
+fn an_image_that_nobody_changes_becomes_the_stage_itself() {
+    use std::os::unix::fs::MetadataExt;
+    let (folder, store) = store(Bytes::gib(1));
+    let (one, other) = (key("installed", &[("a", "1")]), key("installed", &[("a", "2")]));
+    let (source, length) = image(0);
+    let path = folder.path().join("image");
+    file::create(&path).unwrap().set_len(length.0).unwrap();
+    copy(&source, &file::open_for_update(&path).unwrap(), length).unwrap();
+    let inode = path.metadata().unwrap().ino();
+    let small = StageStore { limit: Bytes::kib(64), ..store.clone() };
+    assert_eq!(small.take(&one, serde_json::Value::Null, &path, length).unwrap(), Kept::NoRoom);
+    assert!(path.exists());
+    let kept = store.take(&one, serde_json::Value::Null, &path, length).unwrap();
+    assert!(matches!(kept, Kept::Yes(size) if size > Bytes::mib(9) && size < Bytes::mib(16)), "{kept:?}");
+    assert_eq!((path.exists(), store.path(&one).metadata().unwrap().ino()), (false, inode));
+    let stage = store.find(&one).unwrap().unwrap();
+    assert_eq!((stage.length(), content(stage.image())), (length, content(&source)));
+    assert!(stage.is_intact(&AtomicBool::new(false)).unwrap());
+    // The same as by copying it.
+    store.keep(&other, serde_json::Value::Null, &source, length).unwrap();
+    assert_eq!(store.find(&other).unwrap().unwrap().record.content, stage.record.content);
+    assert_eq!(store.path(&one).metadata().unwrap().mode() & 0o777, 0o400);
+    assert_eq!(store.verify().unwrap().len(), 2);
 }
 
 #[test]
