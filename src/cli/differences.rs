@@ -15,6 +15,7 @@ pub fn of(description: &Description) -> Vec<&'static str> {
     };
     let mut types = description.preferences.iter().flat_map(|preferences| &preferences.types);
     let is_disk = types.clone().any(|kind| *kind.image == "oem");
+    let has_limit = types.clone().any(|kind| kind.oem("oem-systemsize").is_some());
     let is_container = types.any(|kind| matches!(kind.image.as_str(), "docker" | "oci"));
     let repositories = &description.repositories;
     let beside = &description.beside;
@@ -39,6 +40,10 @@ pub fn of(description: &Description) -> Vec<&'static str> {
     tell(
         is_disk,
         "a disk is written from its tree without being mounted; its identifiers are derived from name and version",
+    );
+    tell(
+        has_limit,
+        "on a disk without room for all of oem-systemsize the root grows to the disk's end; KIWI leaves it as it is",
     );
     tell(is_container, "a container's archive is not compressed: NAME.ARCH-VERSION.docker.tar, not .tar.xz");
     tell(

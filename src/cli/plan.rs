@@ -250,8 +250,10 @@ fn disk_lines(plan: &Plan, disk: &DiskPlan, line: &mut impl FnMut(&str, String))
     for partition in &disk.partitions {
         line("", partition_line(partition));
     }
-    if disk.grow_root == GrowRoot::AtFirstBoot {
-        line("", "the root grows to the disk's size at first boot".to_string());
+    match disk.grow_root {
+        GrowRoot::No => {}
+        GrowRoot::AtFirstBoot => line("", "the root grows to the disk's size at first boot".to_string()),
+        GrowRoot::UpTo(most) => line("", format!("the root grows to {most} at most at first boot")),
     }
     let mut firmware: Vec<&str> = Vec::new();
     for (support, name) in [(disk.firmware.bios, "bios"), (disk.firmware.uefi, "uefi")] {

@@ -50,10 +50,7 @@ pub fn plan(
     }
     maker.blocks();
     let persistency = maker.persistency(table);
-    let grow_root = match kind.oem("oem-resize") {
-        Some(text) if !crate::description::truth(&text) => GrowRoot::No,
-        _ => GrowRoot::AtFirstBoot,
-    };
+    let grow_root = maker.growth();
     DiskPlan {
         arch: image.arch.clone(),
         table,
@@ -209,6 +206,23 @@ impl Maker<'_> {
             return None;
         }
         Some(self.megabytes(size, layout::SWAP_SIZE))
+    }
+
+    fn growth(&mut self) -> GrowRoot {
+        let limit = self.kind.oem("oem-systemsize");
+        let grows = self.kind.oem("oem-resize").is_none_or(|text| crate::description::truth(&text));
+        match (grows, limit) {
+            (true, None) => GrowRoot::AtFirstBoot,
+            (true, limit) => GrowRoot::UpTo(self.megabytes(limit, Bytes::ZERO)),
+            (false, limit) => {
+                if let Some(limit) = &limit {
+                    let text =
+                        "<oem-systemsize> is ignored: <oem-resize>false</oem-resize> lets the root stay as it is";
+                    self.warn(text.to_string(), limit);
+                }
+                GrowRoot::No
+            }
+        }
     }
 
     fn root(&mut self) -> Root {

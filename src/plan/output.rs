@@ -257,8 +257,10 @@ pub enum TimeoutStyle {
 pub enum GrowRoot {
     /// Stays as it is.
     No,
-    /// Grows, by means that the image has (systemd-repart and growfs, or ours).
+    /// Grows to the disk's end, by means that the image has (systemd-repart and growfs, or ours).
     AtFirstBoot,
+    /// `oem-systemsize`: grows, but its partition does not become larger than this. One that is larger stays as it is.
+    UpTo(Bytes),
 }
 
 /// A disk format and its options.

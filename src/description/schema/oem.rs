@@ -13,10 +13,7 @@ pub(super) const ELEMENTS: &[Element] = &[
     element("oem-swap", IN).about("A partition for swap").text(Value::Boolean),
     element("oem-swapsize", IN).about("Its size in MiB; 128").text(Value::Number),
     element("oem-boot-title", IN).about("Title in the boot menu").text(Value::NotEmpty),
-    element("oem-systemsize", IN)
-        .about("The root grows to so many MiB at most")
-        .text(Value::Number)
-        .refused("a limit for the root's growth is not kept yet"),
+    element("oem-systemsize", IN).about("The root grows to so many MiB at most").text(Value::Number),
     element("oem-swapname", IN)
         .about("Name of the logical volume for swap")
         .text(Value::NotEmpty)

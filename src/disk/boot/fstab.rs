@@ -58,7 +58,7 @@ fn text(plan: &DiskPlan, old: &[u8], appended: &[u8]) -> Vec<u8> {
         if options.is_empty() {
             options.push("defaults");
         }
-        let grows = plan.grow_root == GrowRoot::AtFirstBoot && partition.role == Role::Root;
+        let grows = plan.grow_root != GrowRoot::No && partition.role == Role::Root;
         if grows && !super::is_read_only(plan) {
             options.push("x-systemd.growfs");
         }

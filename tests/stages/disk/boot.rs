@@ -1,7 +1,10 @@
 //! What is written into a tree so that its disk starts.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::io::Write;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use ingot::bytes::Bytes;
 use ingot::disk::boot::family::Family;
@@ -256,6 +259,98 @@ fn the_root_grows_by_what_the_image_has() {
     let (fixed, reporter) = (tree(&[]), Reporter::silent());
     grow::prepare(&plan, &fixed.tree, &reporter).unwrap();
     assert_eq!(reporter.warnings()[0].text, "the root filesystem does not grow at first boot: it is mounted read-only");
+}
+
+/// A disk of `size` MiB with a root of 64 MiB at 1 MiB, its last partition.
+fn with_a_root_of_64(folder: &Path, label: &str, size: u64) -> PathBuf {
+    let disk = folder.join("vda");
+    std::fs::File::create(&disk).unwrap().set_len(80 << 20).unwrap();
+    let kind = if label == "gpt" { "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709" } else { "83" };
+    let mut sfdisk = Command::new("sfdisk").arg("--quiet").arg(&disk).stdin(Stdio::piped()).spawn().unwrap();
+    let table = format!("label: {label}\nstart=1MiB, size=64MiB, type={kind}\n");
+    sfdisk.stdin.take().unwrap().write_all(table.as_bytes()).unwrap();
+    assert!(sfdisk.wait().unwrap().success());
+    std::fs::File::options().write(true).open(&disk).unwrap().set_len(size << 20).unwrap();
+    disk
+}
+
+/// MiB of the root, the rest rounded down.
+fn root_of(disk: &Path) -> u64 {
+    crate::support::image::partitions(disk).pop().unwrap().2 >> 20
+}
+
+#[test]
+fn a_root_grows_up_to_its_limit_and_never_shrinks_with_systemd_repart() {
+    crate::support::need!("systemd-repart", "sfdisk");
+    let mut plan = everything();
+    let able = ["/usr/bin/systemd-repart", "/lib/systemd/systemd-growfs"];
+    for (limit, size, grown) in [(Some(256), 600, 256), (Some(32), 600, 64), (Some(4096), 600, 598), (None, 600, 598)] {
+        plan.grow_root = limit.map_or(GrowRoot::AtFirstBoot, |limit| GrowRoot::UpTo(Bytes::mib(limit)));
+        let (tree, folder) = (tree(&able), tempfile::tempdir().unwrap());
+        grow::prepare(&plan, &tree.tree, &Reporter::silent()).unwrap();
+        std::fs::write(folder.path().join("50-root.conf"), tree.text("/etc/repart.d/50-root.conf")).unwrap();
+        let disk = with_a_root_of_64(folder.path(), "gpt", size);
+        let mut repart = Command::new("systemd-repart");
+        repart.arg("--dry-run=no").arg(format!("--definitions={}", folder.path().display())).arg(&disk);
+        let output = repart.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(root_of(&disk), grown, "{limit:?}");
+    }
+    // What the image brings itself stays, and the limit is not forgotten in silence.
+    plan.grow_root = GrowRoot::UpTo(Bytes::mib(256));
+    let (own, reporter) = (tree(&able), Reporter::silent());
+    own.write("/etc/repart.d/50-root.conf", "[Partition]\nType=root\nWeight=1\n");
+    grow::prepare(&plan, &own.tree, &reporter).unwrap();
+    assert!(own.text("/etc/repart.d/50-root.conf").contains("Weight=1"));
+    assert!(reporter.warnings()[0].text.contains("oem-systemsize"), "{:?}", reporter.warnings());
+}
+
+#[test]
+fn a_root_grows_up_to_its_limit_and_never_shrinks_with_the_script() {
+    crate::support::need!("sfdisk", "sh");
+    let mut plan = everything();
+    plan.table = PartitionTable::Msdos;
+    let able = ["/lib/systemd/systemd", "/usr/bin/findmnt", "/sbin/resize2fs", "/usr/sbin/sfdisk", "/usr/bin/partx"];
+    for label in ["dos", "gpt"] {
+        // A GPT's second copy is at the disk's end.
+        let end = if label == "dos" { 599 } else { 598 };
+        for (limit, grown) in [(Some(256), 256), (Some(32), 64), (Some(64), 64), (Some(4096), end), (None, end)] {
+            plan.grow_root = limit.map_or(GrowRoot::AtFirstBoot, |limit| GrowRoot::UpTo(Bytes::mib(limit)));
+            let (tree, folder) = (tree(&able), tempfile::tempdir().unwrap());
+            grow::prepare(&plan, &tree.tree, &Reporter::silent()).unwrap();
+            let disk = with_a_root_of_64(folder.path(), label, 600);
+            // The kernel's view of it, as files.
+            let sys = folder.path().join("sys");
+            std::fs::create_dir_all(sys.join("vda/vda1")).unwrap();
+            std::os::unix::fs::symlink("vda/vda1", sys.join("vda1")).unwrap();
+            for (name, value) in
+                [("vda/size", 600 << 11), ("vda1/start", 2048), ("vda1/size", 64 << 11), ("vda1/partition", 1)]
+            {
+                std::fs::write(sys.join(name), format!("{value}\n")).unwrap();
+            }
+            for name in ["findmnt", "partx", "resize2fs"] {
+                let path = folder.path().join(name);
+                std::fs::write(&path, "#!/bin/sh\necho /dev/vda1\n").unwrap();
+                std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+            }
+            let script = tree.text("/usr/lib/grow-root/grow-root");
+            let script = script.replace("/sys/class/block", sys.to_str().unwrap());
+            let script = script.replace("disk=/dev/", &format!("disk={}/", folder.path().display()));
+            let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", folder.path().display());
+            // Without growpart, whatever this host has.
+            let script = script.replace("command -v growpart", "false");
+            let output = Command::new("sh").args(["-c", &script]).env("PATH", path).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            assert_eq!(root_of(&disk), grown, "{label} {limit:?}");
+        }
+    }
+    // growpart knows no limit.
+    let only = tree(&["/lib/systemd/systemd", "/usr/bin/findmnt", "/sbin/resize2fs", "/usr/bin/growpart"]);
+    let error = grow::prepare(&plan, &only.tree, &Reporter::silent());
+    assert!(error.is_ok(), "without a limit it is enough");
+    plan.grow_root = GrowRoot::UpTo(Bytes::mib(256));
+    let error = grow::prepare(&plan, &only.tree, &Reporter::silent()).unwrap_err();
+    assert!(error.exit().code() == 65 && error.text().contains("oem-systemsize"), "{}", error.text());
 }
 
 #[test]
