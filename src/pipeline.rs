@@ -109,7 +109,10 @@ pub fn cast(plans: &[Plan], order: &Order, reporter: &Reporter) -> Result<()> {
         let own = unchanged::own_key(plans, order)?;
         let earlier = unchanged::Earlier::look(&own, order)?;
         let early = if earlier.is_other() { Early::begin(plan, order, workspace)? } else { None };
-        let supplies = Supplies::resolve(plan, order, workspace, reporter)?;
+        let supplies = match earlier.is_other() && early.is_none() && stages::none_is_kept(plan, order)? {
+            true => resolve_and_lay_out(plan, order, workspace, reporter)?,
+            false => Supplies::resolve(plan, order, workspace.folder(), reporter)?,
+        };
         if unchanged::is_there(earlier, &own, order, &supplies, reporter)? {
             return Ok(());
         }
@@ -165,7 +168,7 @@ fn branch(workspace: &mut Workspace, reporter: &Reporter) -> Result<Workspace> {
 pub fn prepare(plan: &Plan, order: &Order, root: &Path, reporter: &Reporter) -> Result<Prepared> {
     in_workspace(order, reporter, |workspace| {
         let early = Early::begin(plan, order, workspace)?;
-        let supplies = Supplies::resolve(plan, order, workspace, reporter)?;
+        let supplies = Supplies::resolve(plan, order, workspace.folder(), reporter)?;
         let memory = install(plan, std::slice::from_ref(plan), order, workspace, &supplies, early, reporter)?;
         let tree = workspace.tree()?;
         let grown = configure(plan, &supplies, &tree, memory, reporter)?;
@@ -184,8 +187,8 @@ pub fn create(plan: &Plan, order: &Order, root: &Path, prepared: Prepared, repor
     in_workspace(order, reporter, |workspace| {
         workspace.lay_out(reporter)?;
         workspace.fill_from(root, reporter)?;
-        let base = images::open_base(plan, order, workspace, reporter)?;
-        let manager = open_manager(plan, order, workspace, base.as_ref())?;
+        let base = images::open_base(plan, order, workspace.folder(), reporter)?;
+        let manager = open_manager(plan, order, workspace.folder(), base.as_ref())?;
         let Prepared { packages, epoch, described, builds_began, base: prepared_on, embedded } = prepared;
         if base.as_ref().map(Base::digest).unwrap_or_default() != prepared_on {
             return Err(Error::cannot(Exit::Integrity, "make an image of this tree")
@@ -228,32 +231,40 @@ struct Supplies {
 }
 
 impl Supplies {
-    fn resolve(plan: &Plan, order: &Order, workspace: &Workspace, reporter: &Reporter) -> Result<Supplies> {
-        let base = images::open_base(plan, order, workspace, reporter)?;
-        let mut manager = open_manager(plan, order, workspace, base.as_ref())?;
+    fn resolve(plan: &Plan, order: &Order, scratch: &Path, reporter: &Reporter) -> Result<Supplies> {
+        let base = images::open_base(plan, order, scratch, reporter)?;
+        let mut manager = open_manager(plan, order, scratch, base.as_ref())?;
         let packages = manager.resolve(reporter)?;
         let epoch = match plan.epoch {
             Epoch::Fixed(epoch) => epoch,
             // An image is not older than what it is built on.
             Epoch::NewestRelease => base.as_ref().and_then(Base::created).unwrap_or(0).max(packages.newest_release),
         };
-        let embedded = images::open_embedded(plan, order, workspace, reporter)?;
+        let embedded = images::open_embedded(plan, order, scratch, reporter)?;
         Ok(Supplies { manager, packages, epoch, base, embedded })
     }
 }
 
-fn open_manager(
-    plan: &Plan,
-    order: &Order,
-    workspace: &Workspace,
-    base: Option<&Base>,
-) -> Result<Box<dyn PackageManager>> {
+/// Makes the empty tree while packages are resolved: no earlier build left one that could take its place.
+fn resolve_and_lay_out(plan: &Plan, order: &Order, workspace: &mut Workspace, reporter: &Reporter) -> Result<Supplies> {
+    let (scratch, beside) = (workspace.folder().to_path_buf(), reporter.holding_back());
+    let (supplies, laid_out) = std::thread::scope(|scope| {
+        let laying_out = scope.spawn(|| workspace.lay_out(&beside));
+        let supplies = Supplies::resolve(plan, order, &scratch, reporter);
+        (supplies, laying_out.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    });
+    let supplies = supplies?;
+    beside.let_go();
+    laid_out.map(|()| supplies)
+}
+
+fn open_manager(plan: &Plan, order: &Order, scratch: &Path, base: Option<&Base>) -> Result<Box<dyn PackageManager>> {
     let store = PackageStore::open(&order.cache_dir)?;
     let beneath = match base {
         Some(base) => Beneath::Base(base.package_database()),
         None => Beneath::Nothing,
     };
-    package::open(plan, &order.mirrors, &store, order.unpacker, workspace.folder(), beneath)
+    package::open(plan, &order.mirrors, &store, order.unpacker, scratch, beneath)
 }
 
 /// Programs in the tree: those of packages, and the description's scripts with the network that they may use.
@@ -290,7 +301,7 @@ fn install(
     let stages = Stages::of(plan, order, supplies, workspace, reporter)?;
     let (reached, mut memory) = stages.resume(workspace, early)?;
     memory.builds_began.extend(&order.build_host.builds_began);
-    if reached == Point::Nothing {
+    if reached == Point::Nothing && !workspace.is_laid_out() {
         workspace.lay_out(reporter)?;
     }
     let tree = workspace.tree()?;

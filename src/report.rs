@@ -30,6 +30,7 @@ pub enum Verbosity {
 pub struct Reporter {
     shared: Arc<Shared>,
     listener: Option<Arc<Listener>>,
+    held: Option<Arc<Mutex<Vec<Warning>>>>,
 }
 
 /// Hears how many items of how many a step has done.
@@ -119,7 +120,7 @@ impl Reporter {
         let bars = verbosity == Verbosity::Steps && io::stderr().is_terminal();
         let state = State { events, log: None, kiwi: None, warnings: Vec::new(), clock };
         let shared = Arc::new(Shared { verbosity, bars, started: Instant::now(), state: Mutex::new(state) });
-        Reporter { shared, listener: None }
+        Reporter { shared, listener: None, held: None }
     }
 
     /// A reporter that speaks as KIWI does.
@@ -136,11 +137,24 @@ impl Reporter {
 
     /// The same reporter, to which somebody listens: `listener` hears how many items of how many a step has done.
     pub fn heard_by(&self, listener: impl Fn(u64, u64) + Send + Sync + 'static) -> Reporter {
-        Reporter { shared: Arc::clone(&self.shared), listener: Some(Arc::new(listener)) }
+        Reporter { listener: Some(Arc::new(listener)), ..self.clone() }
+    }
+
+    /// The same reporter, which keeps warnings back until [`Reporter::let_go`]: what warns beside something else would do
+    /// so in an order that differs from build to build.
+    pub fn holding_back(&self) -> Reporter {
+        Reporter { held: Some(Arc::default()), ..self.clone() }
+    }
+
+    /// Warns of what was kept back.
+    pub fn let_go(self) {
+        let held = self.held.as_ref().map(|held| std::mem::take(&mut *locked(held))).unwrap_or_default();
+        let open = Reporter { held: None, ..self };
+        held.into_iter().for_each(|warning| open.warn(warning));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        locked(&self.shared.state)
     }
 
     /// From now on, everything that programs print is kept in `file`, whose path is `path`.
@@ -175,6 +189,9 @@ impl Reporter {
 
     /// Shows a warning at once and keeps it for the manifest. The same text is kept once.
     pub fn warn(&self, warning: Warning) {
+        if let Some(held) = &self.held {
+            return locked(held).push(warning);
+        }
         if self.state().warnings.contains(&warning) {
             return;
         }
@@ -239,6 +256,10 @@ impl Reporter {
             let _ = writeln!(file, "{event}");
         }
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 fn style(template: &str) -> ProgressStyle {
@@ -387,6 +408,18 @@ impl Drop for Step {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn warnings_that_are_kept_back_come_when_they_are_let_go() {
+        let reporter = Reporter::silent();
+        let warn = |reporter: &Reporter, text: &str| reporter.warn(Warning { text: text.into(), place: None });
+        let beside = reporter.holding_back();
+        warn(&beside, "second");
+        warn(&reporter, "first");
+        beside.let_go();
+        let texts: Vec<String> = reporter.warnings().into_iter().map(|warning| warning.text).collect();
+        assert_eq!(texts, ["first", "second"]);
+    }
 
     #[test]
     fn timestamps_are_rfc_3339_in_utc() {

@@ -4,6 +4,7 @@
 //! opens one twice.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::Order;
 use crate::bytes::Bytes;
@@ -14,7 +15,7 @@ use crate::error::{Result, Warning};
 use crate::plan::{DiskPlan, DiskSize, Load, Output, Plan};
 use crate::release::manifest::{HeldImage, PinnedImage};
 use crate::report::Reporter;
-use crate::root::{RootPath, RootTree, Workspace};
+use crate::root::{RootPath, RootTree};
 
 /// What a system that starts for the first time writes beside its containers.
 const SPARE: Bytes = Bytes::mib(64);
@@ -55,13 +56,13 @@ impl Embeds {
 fn find_images<T>(
     plan: &Plan,
     order: &Order,
-    workspace: &Workspace,
+    scratch: &Path,
     reporter: &Reporter,
     find: impl FnOnce(Finder<'_>) -> Result<T>,
 ) -> Result<T> {
     find(Finder {
         image: &plan.image,
-        scratch: workspace.folder(),
+        scratch,
         kept: &cache::bases::folder(&order.cache_dir),
         registries: &order.registries,
         reporter,
@@ -69,15 +70,15 @@ fn find_images<T>(
 }
 
 /// The containers that the image is built on.
-pub fn open_base(plan: &Plan, order: &Order, workspace: &Workspace, reporter: &Reporter) -> Result<Option<Base>> {
+pub fn open_base(plan: &Plan, order: &Order, scratch: &Path, reporter: &Reporter) -> Result<Option<Base>> {
     let Output::Container(container) = &plan.output else { return Ok(None) };
-    find_images(plan, order, workspace, reporter, |finder| Base::open(&container.bases, finder))
+    find_images(plan, order, scratch, reporter, |finder| Base::open(&container.bases, finder))
 }
 
 /// The containers that the system holds.
-pub fn open_embedded(plan: &Plan, order: &Order, workspace: &Workspace, reporter: &Reporter) -> Result<Embeds> {
+pub fn open_embedded(plan: &Plan, order: &Order, scratch: &Path, reporter: &Reporter) -> Result<Embeds> {
     let open = |finder: Finder<'_>| embed::open(&plan.root.containers, finder);
-    find_images(plan, order, workspace, reporter, open).map(Embeds::Found)
+    find_images(plan, order, scratch, reporter, open).map(Embeds::Found)
 }
 
 /// A disk that is as large as its content also has room for the containers that its first start loads: it may start

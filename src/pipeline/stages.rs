@@ -27,6 +27,8 @@ use crate::release::artifact::hex;
 use crate::report::Reporter;
 use crate::root::{RootPath, Workspace, WorkspaceKind};
 
+/// The name of the stage with the packages of the bootstrap phase.
+const BOOTSTRAPPED: &str = "bootstrapped";
 /// The name of the stage with all packages.
 pub(super) const INSTALLED: &str = "installed";
 /// The part of a key that says which ingot made it.
@@ -116,7 +118,8 @@ impl<'a> Stages<'a> {
     pub fn resume(&self, workspace: &mut Workspace, mut early: Option<Early>) -> Result<(Point, Memory)> {
         let Some(store) = &self.store else { return Ok((Point::Nothing, Memory::default())) };
         for (point, key) in self.keys.iter().rev() {
-            let Some(stage) = store.find(key)? else {
+            // Where the tree is there already, no stage was when the build began.
+            let Some(stage) = store.find(key)?.filter(|_| !workspace.is_laid_out()) else {
                 self.say(&why_not(store, key)?);
                 continue;
             };
@@ -193,6 +196,18 @@ impl<'a> Stages<'a> {
     }
 }
 
+/// Whether a build cannot go on from any earlier one.
+pub(super) fn none_is_kept(plan: &Plan, order: &Order) -> Result<bool> {
+    let Reuse::UpTo(limit) = order.reuse else { return Ok(true) };
+    let store = StageStore::open(&order.cache_dir, limit)?;
+    for stage in [BOOTSTRAPPED, INSTALLED] {
+        if !store.alike(&Key::new(stage, &plan.image.name))?.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 fn restore(stage: &Stage, workspace: &mut Workspace) -> Result<Option<Memory>> {
     let Ok(memory) = serde_json::from_value(stage.payload().clone()) else { return Ok(None) };
     let restored = workspace.restore(stage.length(), |image| stage.copy_into(image))?;
@@ -239,7 +254,7 @@ fn reaches_the_network(plan: &Plan) -> bool {
 fn keys(plan: &Plan, order: &Order, supplies: &Supplies) -> Result<Vec<(Point, Key)>> {
     let bootstrap = supplies.manager.members(&supplies.packages, Phase::Bootstrap);
     let image = supplies.manager.members(&supplies.packages, Phase::Image);
-    let mut key = Key::new("bootstrapped", &plan.image.name);
+    let mut key = Key::new(BOOTSTRAPPED, &plan.image.name);
     key.add(TOOL, &order.tool);
     supplies.manager.influences().into_iter().for_each(|(name, value)| key.add(name, value));
     key.add("the image's date", supplies.epoch.to_string());

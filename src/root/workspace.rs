@@ -107,6 +107,11 @@ impl Workspace {
         Ok(())
     }
 
+    /// Whether there is a tree.
+    pub fn is_laid_out(&self) -> bool {
+        file::is_folder(&self.tree_path())
+    }
+
     /// What the tree is in, now: without a loop device it is a folder, whatever was asked for.
     pub fn kind(&self) -> WorkspaceKind {
         self.kind
