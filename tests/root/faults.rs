@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::support::image::{Answer, Bench, Description, Ingot, digests};
 use crate::support::leaks::Host;
+use crate::support::program::{run, text};
 use crate::support::server::{Fault, Server};
 use crate::support::world::{SUITE, World};
 use crate::support::{alone, need, together};
@@ -340,6 +342,114 @@ fn a_full_disk_is_74_and_says_so() {
         assert!(says_so, "{place}: {}", answer.stderr);
         before.assert_nothing_left(&[&small.path]);
     }
+}
+
+/// An ext4 filesystem of 64 MiB in a file on a loop device, gone when dropped.
+struct Device {
+    image: PathBuf,
+    path: PathBuf,
+}
+
+impl Device {
+    /// Makes it, without a journal, so that everything lies where it was written first.
+    fn make(image: PathBuf, path: PathBuf) -> Device {
+        fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+        run(
+            "mke2fs",
+            &["-q", "-F", "-t", "ext4", "-b", "4096", "-O", "^has_journal", "-i", "65536", "-m", "0", text(&image)],
+        );
+        let device = Device { image, path };
+        fs::create_dir_all(&device.path).unwrap();
+        device.mount();
+        device
+    }
+
+    fn mount(&self) {
+        run("mount", &["-o", "loop,errors=continue", text(&self.image), text(&self.path)]);
+    }
+
+    /// Nothing of it is in memory any more.
+    fn forgotten(self) -> Device {
+        self.unmount();
+        self.mount();
+        self
+    }
+
+    fn unmount(&self) {
+        run("umount", &[text(&self.path)]);
+        // The kernel lets go of the loop device a little later.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !run("losetup", &["--associated", text(&self.image)]).is_empty() {
+            assert!(Instant::now() < deadline, "{} stays attached", self.image.display());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Device {
+    /// A build that keeps a file of it open fails here.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = Command::new("umount").args(["--lazy", text(&self.path)]).status();
+        } else {
+            self.unmount();
+        }
+    }
+}
+
+#[test]
+fn a_device_that_takes_what_it_cannot_keep_is_74_and_never_success() {
+    need!(root);
+    need!("mke2fs", "mount");
+    let _turn = alone();
+    for place in ["target", "cache"] {
+        let bench = Bench::new();
+        let description = bench.container();
+        // What is behind the device is full long before the filesystem on it is: only who syncs hears of it.
+        let behind = Small::mount(bench.path("behind"), "size=2m");
+        let device = Device::make(behind.path.join("image"), bench.path("device"));
+        let inside = device.path.join(place);
+        fs::create_dir(&inside).unwrap();
+        let build = match place {
+            "target" => bench.build_into(&description, "device/target/out"),
+            _ => bench.build(&description).env("INGOT_CACHE_DIR", text(&inside)),
+        };
+        let before = Host::look(&[&bench.path("work"), &inside]);
+        let answer = build.run().expect(74).says(&["error: ", "cannot "]);
+        let errors = ["Input/output error", "No space left on device"];
+        assert!(errors.iter().any(|error| answer.stderr.contains(error)), "{place}: {}", answer.stderr);
+        assert!(!inside.join("out/manifest.json").exists(), "{place}");
+        before.assert_nothing_left(&[&bench.path("work")]);
+    }
+}
+
+#[test]
+fn a_device_that_gives_nothing_back_is_74_and_the_file_is_named() {
+    need!(root);
+    need!("mke2fs", "mount", "debugfs");
+    let _turn = alone();
+    let bench = Bench::new();
+    let good = bench.container();
+    bench.build_into(&good, "out").run().expect(0);
+    let device = Device::make(bench.path("image-of-device"), bench.path("device"));
+    run("cp", &["-a", text(good.folder()), text(&device.path.join("description"))]);
+    let overlay = device.path.join("description/root");
+    fs::create_dir(&overlay).unwrap();
+    fs::write(overlay.join("late"), vec![7; 6 << 20]).unwrap();
+    let device = device.forgotten();
+    let blocks = run("debugfs", &["-R", "blocks /description/root/late", text(&device.image)]);
+    let last = blocks.split_whitespace().filter_map(|block| block.parse::<u64>().ok()).max().unwrap();
+    // The device ends there, whatever its filesystem thinks.
+    fs::File::options().write(true).open(&device.image).unwrap().set_len((last - 64) * 4096).unwrap();
+    let before = bench.look();
+    let build = Ingot::new(["build"]).arg(device.path.join("description")).arg("--target-dir").arg(bench.path("out"));
+    let build = build.arg("--mirror").arg(format!("tiny={}", bench.mirror.url()));
+    let build = build.env("INGOT_CACHE_DIR", text(&bench.path("cache")));
+    let earlier = digests(&bench.path("out"));
+    let build = build.env("INGOT_WORK_DIR", text(&bench.path("work")));
+    build.run().expect(74).says(&["error: ", "root/late", "Input/output error"]);
+    assert_eq!(digests(&bench.path("out")), earlier, "the earlier result was touched");
+    bench.assert_nothing_left(&before);
 }
 
 /// `kiwi system build` of a description in the bench.

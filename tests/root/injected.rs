@@ -3,8 +3,8 @@
 
 use std::fs;
 
-use crate::support::image::{Answer, Bench, Description, digests};
-use crate::support::{alone, need};
+use crate::support::image::{Answer, Bench, Description, Ingot, digests};
+use crate::support::{alone, need, together};
 
 /// Builds into `out` while strace does `injection` in every process of the build.
 fn injected(bench: &Bench, description: &Description, injection: &str) -> Answer {
@@ -49,6 +49,31 @@ fn a_call_that_fails_is_never_success_with_other_bytes() {
     assert!(failed >= 3, "only {failed} builds noticed");
     bench.build(&description).run().expect(0);
     assert_eq!(digests(&bench.path("out")), expected, "a failed build spoilt the cache");
+}
+
+#[test]
+fn nobody_waits_for_what_other_builds_have_written() {
+    need!(root);
+    need!("strace");
+    let _turn = together();
+    let bench = Bench::new();
+    let description = bench.disk().edit("mirror://tiny", &format!("file://{}", bench.world.repository().display()));
+    // syncfs(2) and sync(2) wait for everything on a filesystem: a call of one ends the program.
+    let watched = |words: &[&str]| {
+        let strace = "strace -f -qq -o /dev/null -e signal=none -e inject=syncfs,sync:signal=KILL";
+        let ingot = Ingot::new(words).env("INGOT_CACHE_DIR", bench.path("cache").to_str().unwrap());
+        let ingot = ingot.env("INGOT_WORK_DIR", bench.path("work").to_str().unwrap()).in_folder(&bench.path(""));
+        ingot.after(&format!("set -- {strace} \"$@\"")).run()
+    };
+    let image = description.folder().to_str().unwrap();
+    watched(&["kiwi", "system", "prepare", "--description", image, "--root", "tree"]).expect(0);
+    watched(&["kiwi", "system", "create", "--root", "tree", "--target-dir", "out"]).expect(0);
+    watched(&["kiwi", "image", "resize", "--target-dir", "out", "--size", "200m"]).expect(0);
+    let raw = crate::support::image::result(&bench.path("out"), ".raw");
+    fs::File::options().write(true).open(&raw).unwrap().set_len((200 << 20) + 512).unwrap();
+    // Something else may be wrong with it.
+    let fixed = watched(&["preflight", raw.to_str().unwrap(), "--for", "azure", "--fix"]).expect_one_of(&[0, 1]);
+    assert_eq!(fs::metadata(&raw).unwrap().len() % (1 << 20), 0, "{fixed:?}");
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! A build that dies, at whatever moment, leaves nothing on the host, and the next one works.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::support::image::{Bench, digests};
+use crate::support::layout;
 use crate::support::{alone, need};
 
 const MOMENTS: u32 = 20;
@@ -44,6 +46,59 @@ fn a_build_killed_at_twenty_moments_leaves_nothing_and_the_next_one_gives_the_sa
         fs::remove_dir_all(bench.path("out")).unwrap();
         bench.assert_nothing_left(&before);
     }
+}
+
+/// A layout of one image with a layer of so many bytes that no compression makes smaller.
+fn held(folder: &Path, length: usize) {
+    let mut state = 1_u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b' ' + (state % 95) as u8)
+    };
+    let content: String = std::iter::repeat_with(next).take(length).collect();
+    let layer = layout::layer(&[layout::Member::File("content", &content, 0o644)]);
+    let digest = layout::digest(&layer);
+    layout::write(folder, &[(layer, digest)], serde_json::json!({}));
+}
+
+#[test]
+fn a_build_killed_while_it_embeds_a_container_leaves_nothing_and_the_next_one_gives_the_same_bytes() {
+    need!(root);
+    let _turn = alone();
+    let bench = Bench::new();
+    held(&bench.path("held"), 16 << 20);
+    let containers = format!(
+        "<containers source=\"dir://{}\" backend=\"podman\"><container name=\"held\" fetch_only=\"true\"/></containers>",
+        bench.path("held").display()
+    );
+    let description = bench.disk().edit("  <repository", &format!("{containers}\n  <repository"));
+    bench.build_into(&description, "expected").run().expect(0);
+    let expected = digests(&bench.path("expected"));
+    let events = bench.path("events");
+    fs::write(&events, "").unwrap();
+    let before = bench.look();
+    // It is read when packages are resolved, and written when they are installed.
+    for (steps, wait) in [(1, 0), (2, 0), (2, 20), (2, 60)] {
+        let mut child = bench.build(&description).arg("--events").arg(&events).spawn();
+        let begun = |text: &str| text.matches("\"step\":\"containers\",\"event\":\"started\"").count();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while begun(&fs::read_to_string(&events).unwrap_or_default()) < steps {
+            assert!(Instant::now() < deadline, "nothing is embedded: {}", fs::read_to_string(&events).unwrap());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        std::thread::sleep(Duration::from_millis(wait));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        before.assert_nothing_left(&[]);
+        assert!(!bench.path("out").exists(), "killed after {steps} steps and {wait} ms");
+        fs::write(&events, "").unwrap();
+    }
+    bench.build(&description).run().expect(0);
+    assert_eq!(digests(&bench.path("out")), expected);
+    fs::remove_dir_all(bench.path("out")).unwrap();
+    bench.assert_nothing_left(&before);
 }
 
 #[test]
