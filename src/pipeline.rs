@@ -12,6 +12,7 @@ mod ground;
 mod images;
 pub mod initrds;
 mod inventory;
+mod notes;
 mod pack;
 mod pieces;
 pub mod prepared;
@@ -374,7 +375,7 @@ fn make(
     memory: Memory,
     reporter: &Reporter,
 ) -> Result<Made> {
-    let tree = workspace.tree()?;
+    let tree = notes::tree(plan, order, workspace, &memory)?;
     let grown = configure(plan, supplies, &tree, memory, reporter)?;
     finish(plan, order, workspace, supplies, tree, grown, reporter)
 }
@@ -413,6 +414,7 @@ fn finish(
     let Packed { artifacts, inherited, to_audit } =
         pack(plan, &scrubbed, base.as_ref(), foreseen, standard, order, reporter)?;
     report(plan, order, scrubbed.tree(), reporter)?;
+    let learned = scrubbed.tree().learned()?;
     let scrub = ScrubRecord { plan: plan.scrub.clone(), actions: scrubbed.into_actions() };
     if order.keep_root == KeepRoot::No {
         workspace.leave()?;
@@ -420,6 +422,7 @@ fn finish(
     if let Some(path) = to_audit {
         audit_packed(&path, &inherited, standard, order, reporter)?;
     }
+    notes::keep(plan, order, learned)?;
     let preflight = target::check(plan, &artifacts, Own { standard, inherited: &inherited }, order, reporter)?;
     Ok(Made { artifacts, inventory, scrub, preflight })
 }

@@ -5,7 +5,7 @@
 //! has the same name, type, mode, owner and target: so a program that looked for something and did not find it would
 //! not find it now either.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
@@ -118,12 +118,13 @@ impl<'a> KeptInitrds<'a> {
 
     /// Kept initrds that would be made again from this tree.
     fn find(&self, store: &StageStore, key: &Key, tree: &[Entry]) -> Result<Option<Vec<Vec<u8>>>> {
-        let files: BTreeSet<&RootPath> = tree.iter().filter(|entry| entry.is_file()).map(|entry| &entry.path).collect();
+        let files: BTreeMap<&RootPath, &Entry> =
+            tree.iter().filter(|entry| entry.is_file()).map(|entry| (&entry.path, entry)).collect();
         let mut differences = Vec::new();
         for stage in store.alike(key)?.iter().take(CANDIDATES) {
             let mut now = key.clone();
             let paths = stage.key().names().filter(|name| name.starts_with('/')).map(RootPath::new);
-            self.add_contents(&mut now, paths.filter(|path| files.contains(path)).collect())?;
+            self.add_contents(&mut now, paths.filter_map(|path| files.get(&path).copied()).collect())?;
             if now != *stage.key() {
                 differences.push(now.differences(stage.key()));
                 continue;
@@ -171,12 +172,12 @@ impl<'a> KeptInitrds<'a> {
             Err(reason) => return Ok(Err(reason)),
         };
         let read = before.iter().filter(|entry| entry.is_file() && seen.opened.contains(&entry.inode.1));
-        let read: Vec<RootPath> = read.map(|entry| entry.path.clone()).collect();
+        let read: Vec<&Entry> = read.collect();
         if read.is_empty() {
             return Ok(Err("nothing seems to have been read".into()));
         }
-        if let Some(path) = read.iter().find(|path| std::str::from_utf8(path.as_bytes()).is_err()) {
-            return Ok(Err(format!("{path} is not UTF-8")));
+        if let Some(entry) = read.iter().find(|entry| std::str::from_utf8(entry.path.as_bytes()).is_err()) {
+            return Ok(Err(format!("{} is not UTF-8", entry.path)));
         }
         self.add_contents(&mut key, read)?;
         let payload = Payload { lengths: packed.iter().map(|initrd| initrd.len() as u64).collect(), touched };
@@ -193,13 +194,22 @@ impl<'a> KeptInitrds<'a> {
     }
 
     /// Adds the digest of each file, by its path.
-    fn add_contents(&self, key: &mut Key, paths: Vec<RootPath>) -> Result<()> {
-        let digest = |path: RootPath| {
-            let file = self.tree.open_file(&path)?;
-            let (digest, _) = Sha256::of_reader(file).or_cannot(|| format!("read {path} in the image"))?;
-            Ok((String::from_utf8_lossy(path.as_bytes()).into_owned(), digest.to_string()))
+    fn add_contents(&self, key: &mut Key, files: Vec<&Entry>) -> Result<()> {
+        let unchanged = self.tree.unchanged()?;
+        let digest = |entry: &Entry| {
+            let digest = match unchanged.digest(entry) {
+                Some(known) => known.to_string(),
+                None => {
+                    let file = self.tree.open_file(&entry.path)?;
+                    let read = Sha256::of_reader(file).or_cannot(|| format!("read {} in the image", entry.path));
+                    let digest = read?.0.to_string();
+                    unchanged.learn_digest(entry, &digest);
+                    digest
+                }
+            };
+            Ok((String::from_utf8_lossy(entry.path.as_bytes()).into_owned(), digest))
         };
-        let digests: Vec<(String, String)> = paths.into_par_iter().map(digest).collect::<Result<_>>()?;
+        let digests: Vec<(String, String)> = files.into_par_iter().map(digest).collect::<Result<_>>()?;
         digests.into_iter().for_each(|(path, digest)| key.add(path, digest));
         Ok(())
     }

@@ -73,6 +73,9 @@ pub struct Memory {
     /// Whether the tree has to be copied, because it cannot be shown lying under its changes.
     #[serde(default)]
     pub is_plain: bool,
+    /// What identifies the tree exactly, where it was kept as it is; not kept.
+    #[serde(skip)]
+    pub ground: Option<String>,
     /// What of a container's layer is compressed already; not kept.
     #[serde(skip)]
     pub(super) foreseen: Option<Foreseen>,
@@ -156,7 +159,8 @@ impl<'a> Stages<'a> {
             None if stage.is_intact(&AtomicBool::new(false))? => Arc::new(stage),
             None => return stage.remove().map(|()| None),
         };
-        let Ok(memory) = serde_json::from_value::<Memory>(stage.payload().clone()) else { return Ok(None) };
+        let Ok(mut memory) = serde_json::from_value::<Memory>(stage.payload().clone()) else { return Ok(None) };
+        memory.ground = Some(stage.identity().into());
         let shown = !memory.is_plain && workspace.show(stage.image(), stage.length(), self.reporter)?;
         if shown { Ok(Some(memory)) } else { restore(&stage, workspace) }
     }

@@ -5,6 +5,7 @@
 
 mod account;
 pub mod configure;
+pub mod known;
 mod overlay;
 mod regional;
 mod scratch;

@@ -6,6 +6,7 @@
 use std::ops::Deref;
 use std::path::Path;
 
+use super::known::{Known, Notes, Unchanged};
 use crate::error::Result;
 pub use crate::host::rooted::{Entry, Kind, RootPath, Rooted};
 
@@ -13,12 +14,29 @@ pub use crate::host::rooted::{Entry, Kind, RootPath, Rooted};
 #[derive(Debug)]
 pub struct RootTree {
     rooted: Rooted,
+    known: Option<Known>,
 }
 
 impl RootTree {
     /// The tree whose `/` is `folder` on the host.
     pub fn open(folder: &Path) -> Result<RootTree> {
-        Ok(RootTree { rooted: Rooted::open(folder)? })
+        Ok(RootTree { rooted: Rooted::open(folder)?, known: None })
+    }
+
+    /// The same tree, of whose files something is known already.
+    pub fn knowing(self, known: Known) -> RootTree {
+        RootTree { known: Some(known), ..self }
+    }
+
+    /// Which files need not be read again; true until the next change of the tree.
+    pub fn unchanged(&self) -> Result<Unchanged<'_>> {
+        self.known.as_ref().map_or_else(|| Ok(Unchanged::nothing()), |known| known.unchanged(self))
+    }
+
+    /// What earlier builds and this one know of its files, and what identifies the tree below; `None` where this one learned
+    /// nothing.
+    pub fn learned(&self) -> Result<Option<(String, Notes)>> {
+        self.known.as_ref().map_or(Ok(None), Known::learned)
     }
 }
 

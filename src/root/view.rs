@@ -3,7 +3,7 @@
 //! In: a tree that nobody changes any more, without overlayfs's own marks (device 0:0, `trusted.overlay.*`). Out: a folder that shows it and takes every change, which goes to a filesystem
 //! of its own. Several views may show the same tree. Never changes the tree.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::scratch::{CHANGES, NoScratch, Scratch};
 use super::tree::{RootPath, RootTree};
@@ -47,9 +47,14 @@ impl View {
         self.mount.path()
     }
 
+    /// The folder with what is different.
+    pub fn upper(&self) -> PathBuf {
+        self.changes.path().join(CONTENT[0])
+    }
+
     /// Whether nothing is different yet.
     pub fn is_unchanged(&self) -> Result<bool> {
-        Ok(file::names(&self.changes.path().join(CONTENT[0]))?.is_empty())
+        Ok(file::names(&self.upper())?.is_empty())
     }
 
     /// Ends it; the changes are gone.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use super::known::{Known, Notes};
 use super::scratch::{NoScratch, Scratch, TREE};
 use super::tree::{RootPath, RootTree};
 use super::view::View;
@@ -243,6 +244,13 @@ impl Workspace {
     /// The tree. Drop it before [`Workspace::close`].
     pub fn tree(&self) -> Result<RootTree> {
         RootTree::open(&self.tree_path())
+    }
+
+    /// The tree, and `notes` about what it was when it was covered; `ground` names exactly that. Without them where it is not.
+    pub fn tree_knowing(&self, ground: &str, notes: Notes) -> Result<RootTree> {
+        let tree = self.tree()?;
+        let (Some(scratch), Some(view)) = (&self.scratch, &self.view) else { return Ok(tree) };
+        Ok(tree.knowing(Known::new(ground.into(), scratch.path().join(FOLDER), view.upper(), notes)))
     }
 
     /// The work folder, for scratch data of other stages; gone with the workspace.

@@ -146,10 +146,15 @@ impl<'a> Auditor<'a> {
     }
 }
 
-/// Audits a whole tree, on all processors.
+/// Audits a whole tree, on all processors. A file in which an earlier audit found nothing, and which is judged by nothing but
+/// what can be found in it, is not read again.
 pub fn audit(tree: &RootTree, standard: Standard) -> Result<Report> {
     let entries = tree.walk(&RootPath::root())?;
+    let unchanged = tree.unchanged()?;
     let look = |entry: Entry| {
+        if unchanged.is_clean(&entry) && !content::is_wanted(&entry) {
+            return Ok(Sighting { entry, marks: Vec::new(), content: None });
+        }
         let path = entry.path.clone();
         let sighting = match entry.is_file() {
             true => content::look(entry, &mut tree.open_file(&path)?, &standard),
@@ -158,6 +163,9 @@ pub fn audit(tree: &RootTree, standard: Standard) -> Result<Report> {
         sighting.or_cannot(|| format!("read {path} in the image"))
     };
     let seen = entries.into_par_iter().map(look).collect::<Result<Vec<Sighting>>>()?;
+    seen.iter()
+        .filter(|sighting| sighting.marks.is_empty())
+        .for_each(|sighting| unchanged.learn_clean(&sighting.entry));
     Ok(judge::judge(&standard, &seen))
 }
 

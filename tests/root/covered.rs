@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ingot::host::file;
 use ingot::report::Reporter;
+use ingot::root::known::Notes;
 use ingot::root::tree::{Kind, RootPath, RootTree};
 use ingot::root::{Workspace, WorkspaceKind};
 
@@ -146,6 +147,50 @@ fn several_views_of_a_tree_and_a_later_one_know_nothing_of_each_other() {
     before.assert_nothing_left(&[parent.path()]);
 }
 
+#[test]
+fn what_is_known_of_a_file_holds_until_it_changes_under_any_name() {
+    need!(root);
+    need!("mke2fs");
+    let _turn = alone();
+    let parent = scratch();
+    let mut workspace = workspace(parent.path());
+    assert!(workspace.cover(&Reporter::silent()).unwrap());
+    let known = |tree: &RootTree| -> Vec<String> {
+        let (unchanged, entries) = (tree.unchanged().unwrap(), tree.walk(&RootPath::root()).unwrap());
+        let clean = entries.iter().filter(|entry| unchanged.is_clean(entry));
+        clean.map(|entry| format!("{} {}", entry.path, unchanged.digest(entry).unwrap())).collect()
+    };
+    let first = workspace.tree_knowing("ground", Notes::default()).unwrap();
+    assert_eq!((known(&first), first.learned().unwrap()), (Vec::new(), None));
+    first.write(&"/etc/new".into(), "", 0o644).unwrap();
+    first.set_mode(&"/usr/sparse".into(), 0o600).unwrap();
+    let unchanged = first.unchanged().unwrap();
+    for entry in first.walk(&RootPath::root()).unwrap() {
+        unchanged.learn_clean(&entry);
+        unchanged.learn_digest(&entry, "digest");
+    }
+    let (ground, notes) = first.learned().unwrap().unwrap();
+    assert_eq!(ground, "ground");
+    let again = |notes: &Notes| workspace.tree_knowing("ground", notes.clone()).unwrap();
+    // Not what has several names, what is new, what was changed in any way, what is no file.
+    let all = ["/etc/four digest", "/usr/lib/deep/two digest", "/usr/lib/three digest"];
+    assert_eq!(known(&again(&notes)), all);
+    let tree = again(&notes);
+    tree.rename(&"/usr/lib".into(), &"/usr/library".into()).unwrap();
+    assert_eq!(known(&tree), ["/etc/four digest", "/usr/library/deep/two digest", "/usr/library/three digest"]);
+    tree.hard_link(&"/usr/library/three".into(), &"/etc/three".into()).unwrap();
+    tree.remove(&"/usr/library/three".into()).unwrap();
+    assert_eq!(known(&tree), ["/etc/four digest", "/usr/library/deep/two digest"]);
+    tree.write(&"/etc/four".into(), "changed", 0o644).unwrap();
+    tree.rename(&"/etc/four".into(), &"/etc/vier".into()).unwrap();
+    tree.rename(&"/usr/library/deep/two".into(), &"/etc/four".into()).unwrap();
+    tree.write(&"/etc/four".into(), "changed", 0o644).unwrap();
+    assert_eq!(known(&tree), Vec::<String>::new());
+    assert_eq!(tree.learned().unwrap(), None);
+    drop((first, tree));
+    workspace.close().unwrap();
+}
+
 /// Does to the tree what a filesystem of layers could do otherwise than a plain one.
 const SCRIPT: &str = "set -e\n\
     . /.profile\n\
@@ -181,15 +226,44 @@ fn an_image_is_the_same_bytes_however_its_packages_came_to_be_there() {
         (answer, digests(&bench.path(target)))
     };
     build(&described("one\n"), "first", &["oem", "docker"], &[]);
-    let description = described("two\n");
-    let (answer, both) = build(&description, "both", &["oem", "docker"], &[]);
-    answer.says(&["installed: reused"]);
-    for (kind, end) in [("oem", ".qcow2"), ("docker", ".docker.tar")] {
-        let name = format!("tiny.x86_64-1.2.3{end}");
-        let (answer, reused) = build(&description, &format!("reused {kind}"), &[kind], &[]);
+    // The second of them knows more of the stage's files than the first.
+    for motd in ["two\n", "three\n"] {
+        let description = described(motd);
+        let (answer, both) = build(&description, "both", &["oem", "docker"], &[]);
         answer.says(&["installed: reused"]);
-        let (_, cold) = build(&description, &format!("cold {kind}"), &[kind], &["--no-stage-cache"]);
-        assert_eq!((&reused[&name], &both[&name]), (&cold[&name], &cold[&name]), "{name}");
+        for (kind, end) in [("oem", ".qcow2"), ("docker", ".docker.tar")] {
+            let name = format!("tiny.x86_64-1.2.3{end}");
+            let (answer, reused) = build(&description, &format!("reused {kind}"), &[kind], &[]);
+            answer.says(&["installed: reused"]);
+            let (_, cold) = build(&description, &format!("cold {kind}"), &[kind], &["--no-stage-cache"]);
+            assert_eq!((&reused[&name], &both[&name]), (&cold[&name], &cold[&name]), "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_a_script_does_to_a_file_of_a_known_stage_is_seen_by_the_audit() {
+    need!(root);
+    let _turn = together();
+    let bench = Bench::new();
+    let key = "-----BEGIN PRIVATE KEY-----\\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v\\n/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\\n";
+    let key = format!("{key}{}\\n-----END PRIVATE KEY-----\\n", "A".repeat(64));
+    let build = |script: &str| {
+        let description = bench.container().script("config.sh", script);
+        bench.build(&description).args(["--explain-cache", "--verbose"]).run()
+    };
+    build("true").expect(0);
+    for script in ["true; true", "true; true; true"] {
+        build(script).expect(0).says(&["installed: reused"]);
+    }
+    let table = [
+        ("printf -- 'KEY' >>/usr/share/doc/tiny-app/copyright", "Note private-keys /usr/share/doc/tiny-app/copyright"),
+        ("ln /usr/bin/tiny-app /opt/x; printf -- 'KEY' >>/opt/x; rm /opt/x", "Note private-keys /usr/bin/tiny-app"),
+        ("cd /opt; mv /usr/share/doc doc; printf -- 'KEY' >doc/tiny-app/copyright", "Leftover private-keys /opt/doc"),
+    ];
+    for (script, said) in table {
+        let answer = build(&script.replace("KEY", &key));
+        answer.expect_one_of(&[0, 65]).says(&["installed: reused", said]);
     }
 }
 

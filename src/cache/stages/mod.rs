@@ -290,6 +290,11 @@ impl Stage {
         &self.record.key
     }
 
+    /// Digest of the image's content: what it is, whatever it was made from.
+    pub fn identity(&self) -> &str {
+        &self.record.content
+    }
+
     /// Length of the image.
     pub fn length(&self) -> Bytes {
         Bytes(self.record.length)

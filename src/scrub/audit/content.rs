@@ -64,6 +64,11 @@ pub(super) fn look(entry: Entry, content: &mut dyn Read, standard: &Standard) ->
     Ok(sighting)
 }
 
+/// Whether the judgement needs the whole content of this entry.
+pub(super) fn is_wanted(entry: &Entry) -> bool {
+    wanted(&entry.path, entry.size.0)
+}
+
 /// Whether the judgement needs the whole content.
 fn wanted(path: &RootPath, size: u64) -> bool {
     let bytes = path.as_bytes();
