@@ -1,5 +1,6 @@
-"""Containers of rpm packages: the repository that the tests make, by zypper and by dnf, beside KIWI."""
+"""Containers of rpm packages by zypper and by dnf, beside KIWI: those that the tests make, and real software."""
 from .ground import *
+from .repackaged import repository_of_rpms
 
 # What the kernel calls the managers, rpm, and what they start.
 FAMILY = {"zypper", "dnf-3", "dnf4", "dnf5", "rpm", "rpmkeys", "rpmdb"}
@@ -8,34 +9,34 @@ PACKAGES = ["busybox", "filesystem", "libtiny1", "tiny-accounts", "tiny-app", "t
 
 
 def world():
-    """The signed repository of the tests, which make it where there is none, and its key."""
+    """The signed repository of the tests, which make it where there is none, its key, and the packages of a container."""
     def made():
         return list((HOME / "target/tmp").glob("rpmworld-*/repository"))
 
     if not made():
         run("cargo", "test", "--quiet", "--test", "root", "rpm_world", cwd=HOME)
     newest = max(made(), key=lambda path: path.stat().st_mtime)
-    return newest, newest.parent / "tiny.asc"
+    return newest, newest.parent / "tiny.asc", PACKAGES
 
 
 class RpmBuilder:
     """ingot on a description without update stack: KIWI leaves its package manager out only where all packages are in
     the bootstrap list."""
 
-    def __init__(self, manager, folder=WORK):
+    def __init__(self, manager, folder=WORK, packages=world, more=""):
         need(zypper="zypper", dnf="dnf", rpmbuild="rpm", createrepo_c="createrepo-c", busybox="busybox-static")
-        repository, key = world()
-        self.manager, self.work = manager, folder
-        self.folder, self.cache = folder / f"rpm-{manager}.d", folder / f"rpm-{manager}.cache"
+        self.repository, key, self.packages = packages()
+        self.manager, self.name, self.work = manager, manager + more, folder
+        self.folder, self.cache = folder / f"rpm-{self.name}.d", folder / f"rpm-{self.name}.cache"
         self.folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(key, self.folder / "tiny.asc")
-        lines = "".join(f'<package name="{package}"/>' for package in PACKAGES)
+        shutil.copy(key, self.folder / "key.asc")
+        lines = "".join(f'<package name="{package}"/>' for package in self.packages)
         (self.folder / "config.xml").write_text(f"""<?xml version="1.0" encoding="utf-8"?>
-<image schemaversion="8.0" name="bench-{manager}">
+<image schemaversion="8.0" name="bench-{self.name}">
   <description type="system"><author>bench</author><contact>{KEY}</contact><specification>bench</specification></description>
   <preferences><version>1.0.0</version><packagemanager>{manager}</packagemanager>
     <type image="docker"><containerconfig name="bench" tag="1"/></type></preferences>
-  <repository type="rpm-md" alias="tiny"><source path="dir://{repository}"><signing key="file://{self.folder}/tiny.asc"/></source>
+  <repository type="rpm-md" alias="bench"><source path="dir://{self.repository}"><signing key="file://{self.folder}/key.asc"/></source>
   </repository>
   <packages type="bootstrap">{lines}</packages>
 </image>
@@ -45,7 +46,13 @@ class RpmBuilder:
         run(INGOT, "build", self.folder, "--target-dir", self.out(), "--cache-dir", self.cache, *options)
 
     def out(self):
-        return self.work / f"rpm-{self.manager}.out"
+        return self.work / f"rpm-{self.name}.out"
+
+    def installed(self):
+        """The bytes of the packages' files, as their headers say."""
+        sizes = run("rpm", "--query", "--queryformat", "%{NAME} %{LONGSIZE}\\n", "--package", *self.repository.glob("*.rpm"))
+        sizes = dict(line.split() for line in sizes.splitlines() if not line.startswith("warning:"))
+        return sum(int(sizes[name]) for name in self.packages)
 
     def afresh(self):
         """Forgets stages and results, not packages and metadata."""
@@ -98,9 +105,9 @@ def kiwi_rpm(builder):
     """KIWI on the same description, its package cache warm."""
     kiwi_installed()
     need(umoci="umoci", skopeo="skopeo")
-    target = builder.work / f"kiwi-{builder.manager}.out"
+    target = builder.work / f"kiwi-{builder.name}.out"
     shutil.rmtree(target, ignore_errors=True)
-    run(KIWI, "--shared-cache-dir", builder.work / f"kiwi-{builder.manager}.cache", "system", "build", "--description", builder.folder,
+    run(KIWI, "--shared-cache-dir", builder.work / f"kiwi-{builder.name}.cache", "system", "build", "--description", builder.folder,
         "--target-dir", target)
 
 
@@ -109,11 +116,12 @@ def rows():
         builder.afresh()
         return lambda: builder("--quiet", "--no-stage-cache")
 
-    for name, manager in ("rpm-zypper", "zypper"), ("rpm-dnf", "dnf4"):
-        def what(builder):
-            made, remembered = builder.share()
-            return (f"container of {len(PACKAGES)} rpm packages by {builder.manager}; {remembered:.0f} % of the time is ingot's own, "
-                    f"{made:.0f} % where {builder.manager} has to decide")
+    def what(builder):
+        made, remembered = builder.share()
+        return (f"container of {len(builder.packages)} rpm packages, {builder.installed() / 1e6:.0f} MB, by {builder.manager}; {remembered:.0f} % of the "
+                f"time is ingot's own, {made:.0f} % where {builder.manager} has to decide")
 
-        yield Row(name, what, ours, f"KIWI, {manager}",
-                  lambda builder: lambda: kiwi_rpm(builder), make=lambda manager=manager: RpmBuilder(manager))
+    for packages, more in (world, ""), (repository_of_rpms, "-100"):
+        for name, manager in ("rpm-zypper", "zypper"), ("rpm-dnf", "dnf4"):
+            yield Row(name + more, what, ours, f"KIWI, {manager}", lambda builder: lambda: kiwi_rpm(builder),
+                      make=lambda manager=manager, packages=packages, more=more: RpmBuilder(manager, packages=packages, more=more))
