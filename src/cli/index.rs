@@ -74,7 +74,11 @@ fn make(arguments: &IndexArguments, folder: &Path, to: &Path) -> Result<bool> {
         file::create_folder(&result)?;
         index::unpack(&folder.join("index.tar"), &result)?;
     }
-    file::sync_tree(&result)?;
+    if file::is_folder(&result) {
+        file::sync_tree(&result)?
+    } else {
+        file::sync_file(&result)?
+    }
     step.finish(&format!("{} images, {}", arguments.from.len(), artifact.size));
     file::rename_new(&result, to)
 }

@@ -79,7 +79,7 @@ impl Staging {
                 file::remove_tree(&self.folder.join(name))?;
             }
         }
-        file::sync_tree(&self.folder)?;
+        file::sync_files(&self.folder)?;
         let parent = self.target.parent().unwrap_or(Path::new("/")).to_path_buf();
         if self.target_lock.is_none() {
             if file::rename_new(&self.folder, &self.target)? {
