@@ -36,6 +36,10 @@ const INTEGRITY: &[&str] = &[
     "certificate is NOT trusted",
 ];
 
+/// What to say where a mirror answers 401.
+pub(super) const LOGIN: &str =
+    "the mirror asks for a `username` and `password`, or does not accept those of this repository";
+
 /// The error for an apt program that could not read or fetch from the repositories.
 pub fn of_transfer(what: &str, line: &str, ended: &Ended, sources: &[Source]) -> Error {
     let text = text_of(ended);
@@ -49,6 +53,8 @@ pub fn of_transfer(what: &str, line: &str, ended: &Ended, sources: &[Source]) ->
     };
     let (exit, hint) = if INTEGRITY.iter().any(contains) {
         (Exit::Integrity, integrity_hint(&said))
+    } else if contains(&"401  Unauthorized") {
+        (Exit::Description, Some(LOGIN))
     } else if said.iter().any(|line| missing_suite(&line)) && !contains(&"Could not") && !contains(&"Connection") {
         let local = sources.iter().any(|source| source.url.starts_with("file:") && contains(&source.url.as_str()));
         let hint = "there is no such suite there: look at the repository's `distribution` and `path`";
@@ -134,6 +140,7 @@ mod tests {
                 Exit::Description,
             ),
             ("E: Failed to fetch http://h/p.deb  404  Not Found", Exit::Temporary),
+            ("E: Failed to fetch http://h/InRelease  401  Unauthorized [IP: 127.0.0.1 80]", Exit::Description),
             ("E: Failed to fetch http://h/p.deb  Redirection from http to 'file:///x' is forbidden", Exit::Integrity),
             (
                 "Err:1 https://h x InRelease\n  Certificate verification failed: The certificate is NOT trusted.",

@@ -12,13 +12,14 @@ use rayon::prelude::*;
 
 use super::apt_folder::Transport;
 use super::failure;
-use super::repository::{Source, decoded};
+use super::repository::Source;
 use super::solution::Chosen;
 use crate::bytes::Bytes;
 use crate::cache::packages::Incoming;
 use crate::cache::{PackageStore, Sha256};
 use crate::error::{Exit, Result};
 use crate::host::file;
+use crate::plan::decoded;
 use crate::report::Step;
 
 /// How many downloads run at the same time.

@@ -10,7 +10,7 @@ use super::mirror::{self, Mirrors};
 use crate::error::{Error, Exit, Place, Result};
 use crate::host::file;
 use crate::host::program::Program;
-use crate::plan::{Repository, RepositoryUse, Signed};
+use crate::plan::{Repository, RepositoryUse, Signed, decoded};
 use crate::report::Reporter;
 
 /// A repository as apt is told about it.
@@ -74,6 +74,12 @@ impl Source {
         };
         mirror::check_url(&written).map_err(wrong)?;
         let (url, in_url) = without_credentials(&written);
+        let credentials = repository.credentials.clone().or(in_url);
+        let odd = |text: &str| text.contains(char::is_control);
+        // It would be another line of the file for passwords.
+        if credentials.as_ref().is_some_and(|(user, password)| odd(user) || odd(password)) {
+            return Err(wrong("its user name or password has a control character".into()));
+        }
         let url = normalized(&url);
         let image_url = match image_url {
             Some(Some(image)) => ImageUrl::Url(normalized(&image)),
@@ -94,7 +100,7 @@ impl Source {
             signed: repository.signed,
             keys: repository.keys.clone(),
             host_signed_by,
-            credentials: repository.credentials.clone().or(in_url),
+            credentials,
             priority: repository.priority,
             used: repository.used,
             image_url,
@@ -178,7 +184,7 @@ fn without_credentials(url: &str) -> (String, Option<(String, String)>) {
         None => (url.to_string(), None),
         Some((login, host)) => {
             let (user, password) = login.split_once(':').unwrap_or((login, ""));
-            (format!("{scheme}://{host}{path}"), Some((user.to_string(), password.to_string())))
+            (format!("{scheme}://{host}{path}"), Some((decoded(user), decoded(password))))
         }
     }
 }
@@ -207,27 +213,6 @@ fn normalized(url: &str) -> String {
         }
     }
     if text == "file:" { "file:/".into() } else { text }
-}
-
-/// Undoes percent-encoding; what is not one stays.
-pub fn decoded(url: &str) -> String {
-    let bytes = url.as_bytes();
-    let mut plain = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let digits = url.get(at + 1..at + 3).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).filter(|_| bytes[at] == b'%') {
-            Some(byte) => {
-                plain.push(byte);
-                at += 3;
-            }
-            None => {
-                plain.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&plain).into_owned()
 }
 
 /// `file:/x` as `file:///x`: what zypper, dnf and pacman take.
@@ -292,6 +277,14 @@ mod tests {
         );
         assert_eq!(source.authentication().unwrap(), "machine http://h.example/x/ login me password secret\n");
         assert_eq!(source.image_url, ImageUrl::Url("http://h.example/x".into()));
+        // RFC 3986, 3.2.1: what would end the user name or the password is percent-encoded.
+        let encoded = repository("http://m%40e:s%3ae%25c%2fret@h.example/x", "");
+        let source = Source::resolve(&encoded, &Mirrors::default()).unwrap();
+        assert_eq!(source.credentials, Some(("m@e".into(), "s:e%c/ret".into())));
+        assert_eq!(source.url, "http://h.example/x");
+        let two_lines = repository("http://me:se%0amachine@h.example/x", "");
+        let error = Source::resolve(&two_lines, &Mirrors::default()).unwrap_err();
+        assert!(error.text().contains("control character") && !error.text().contains("machine"), "{}", error.text());
     }
 
     #[test]

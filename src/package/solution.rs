@@ -7,11 +7,10 @@
 use std::collections::BTreeMap;
 
 use super::deb822::Stanza;
-use super::repository::decoded;
 use crate::bytes::Bytes;
 use crate::cache::Sha256;
 use crate::error::{Error, Exit, Result};
-use crate::plan::Named;
+use crate::plan::{Named, decoded};
 
 /// An archive that apt would download.
 #[derive(Clone, Debug, PartialEq, Eq)]

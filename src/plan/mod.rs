@@ -42,6 +42,7 @@ pub use output::{
 };
 pub use overrides::Overrides;
 pub use package_database::PackageDatabase;
+pub use sources::decoded;
 pub use target::{Demand, PlannedTarget, Target};
 pub use trust::TrustPlan;
 

@@ -235,6 +235,11 @@ fn rpm_options(selection: &Selection<'_>, manager: Manager, warnings: &mut Vec<W
     let says_yes = |text: &Option<Spanned<String>>| text.as_ref().is_some_and(|text| truth(text));
     let locale = selection.preferences.iter().rev().find_map(|preferences| preferences.locale.clone());
     let languages = locale.map(|locale| locale.split(',').map(|one| one.trim().to_string()).collect());
+    if let (Some(text), None) = (filter.as_ref().filter(|text| truth(text)), &languages) {
+        let what =
+            "<rpm-locale-filtering>true</rpm-locale-filtering> is ignored: no <locale> says which languages stay";
+        warnings.push(Warning { text: what.into(), place: Some(text.span.place()) });
+    }
     RpmOptions {
         release_version: release.map(|text| text.value).filter(|text| !text.is_empty()),
         exclude_documentation: says_yes(&documentation),

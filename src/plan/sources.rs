@@ -246,6 +246,27 @@ pub(super) fn published(name: &str) -> String {
     format!("{}/{repository}", project.replace(':', ":/"))
 }
 
+/// Undoes percent-encoding; what is not one stays.
+pub fn decoded(url: &str) -> String {
+    let bytes = url.as_bytes();
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let digits = url.get(at + 1..at + 3).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).filter(|_| bytes[at] == b'%') {
+            Some(byte) => {
+                plain.push(byte);
+                at += 3;
+            }
+            None => {
+                plain.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&plain).into_owned()
+}
+
 /// The source as the plan names it, and credentials that were a part of its address.
 fn source(path: &Spanned<String>, folder: &Path) -> Result<(String, Credentials), Problem> {
     let text = path.trim();
@@ -279,7 +300,7 @@ fn source(path: &Spanned<String>, folder: &Path) -> Result<(String, Credentials)
             };
             let (name, secret) = login.split_once(':').unwrap_or((login, ""));
             let address = format!("{scheme}://{bare}{}", &rest[host.len()..]);
-            Ok((address, Some((name.to_string(), secret.to_string()))))
+            Ok((address, Some((decoded(name), decoded(secret)))))
         }
         Some((scheme @ ("file" | "dir"), rest)) => {
             // dir:///path, dir://./path and dir:/path all mean an absolute path, as in OBS.

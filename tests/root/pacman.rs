@@ -276,6 +276,8 @@ fn what_cannot_be_is_65_at_its_place() {
         (&["busybox", "tiny-ap"][..], "config.xml:11:9", "target not found: tiny-ap"),
         (&["tiny-unsatisfiable"], "config.xml:10:9", "unable to satisfy dependency 'tiny-nowhere'"),
         (&["tiny-app", "tiny-foe"], "config.xml:10:9", "are in conflict"),
+        (&["busybox", "other/tiny-app"], "config.xml:11:9", "`other/tiny-app` is not in a database"),
+        (&["http://example.org/x.pkg.tar.zst"], "config.xml:10:9", "is not in a database that the description names"),
     ] {
         let error = refused(&server.url(), &world.key(), packages, folder.path());
         assert_eq!(error.exit(), Exit::Description, "{}", error.text());
@@ -548,4 +550,11 @@ fn a_password_is_in_no_log_and_not_in_the_image() {
     unpack_docker(&result(&folder.path().join("first out"), ".docker.tar"), &tree);
     let output = Command::new("grep").args(["-r", "-l", "-e", "s3cr3t"]).arg(&tree).output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "");
+    // The same in the address, and none at all.
+    let address = xml.replace("mirror://tiny", &server.url().replace("://", "://someone:s3cr3t%2f%40word@"));
+    fs::write(image.join("config.xml"), address).unwrap();
+    build(&image, &server.url(), folder.path(), "second").run().expect(0);
+    fs::write(image.join("config.xml"), xml).unwrap();
+    let answer = build(&image, &server.url(), folder.path(), "third").run().expect(65);
+    answer.says(&["error: 401", "the mirror asks for a `username` and `password`"]);
 }

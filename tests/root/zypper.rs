@@ -200,7 +200,7 @@ fn lists_take_out_what_they_name_and_what_only_that_needed() {
     let ignored = bench
         .container("zypper")
         .edit("<package name=\"tiny-app\"/>", "<package name=\"tiny-app&gt;=2.0\"/><ignore name=\"tiny-provider\"/>");
-    bench.build(&ignored).run().expect(65).says(&["tiny-virtual", "config.xml"]);
+    bench.build(&ignored).run().expect(65).says(&["tiny-virtual", "config.xml", "<ignore> leaves out what is needed"]);
 }
 
 #[test]

@@ -363,7 +363,8 @@ fn a_password_reaches_the_server_and_nothing_else() {
         let found = grep(question.folder.path(), b"se%cret");
         assert!(found.is_empty(), "{found:?}");
         let error = Question::new(manager, vec![repository(&server.url(), &world.key())], &["tiny-lua"]).refused();
-        assert!(error.text().contains("401"), "{}", error.text());
+        assert!(error.text().contains("401") && error.text().contains("`password`"), "{}", error.text());
+        assert_eq!(error.exit(), Exit::Description, "{}", error.text());
     }
 }
 

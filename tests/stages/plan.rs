@@ -368,6 +368,20 @@ fn a_farms_word_for_every_repository_is_taken_where_only_one_kind_can_be_meant()
 }
 
 #[test]
+fn languages_are_filtered_by_a_locale_or_not_at_all() {
+    for (locale, languages, warned) in [("<locale>de_DE,fr_FR</locale>", Some(["de_DE", "fr_FR"]), 0), ("", None, 1)] {
+        let filter = "<rpm-locale-filtering>true</rpm-locale-filtering><type image=\"tbz\"/>";
+        let mut described = described(&typed(&format!("{locale}{filter}")));
+        described.preferences[0].manager.as_mut().unwrap().value = "zypper".to_string();
+        described.repositories[0].kind = None;
+        let plan = make(&described, &choices(&[], None));
+        assert_eq!(plan.packages.rpm.languages, languages.map(|all| all.map(str::to_string).into()));
+        let unfiltered = plan.warnings.iter().filter(|warning| warning.text.contains("no <locale> says which"));
+        assert_eq!(unfiltered.count(), warned, "{:?}", plan.warnings);
+    }
+}
+
+#[test]
 fn off_switches_are_neither_refused_nor_warned_about() {
     let description = described(&typed(
         r#"<type image="oem" filesystem="ext4" installiso="false" overlayroot="0" bootpartition="false" force_mbr="false">

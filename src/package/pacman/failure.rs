@@ -8,7 +8,7 @@ use super::request::base_name;
 use crate::error::{Error, Exit};
 use crate::host::program::{Ended, failure};
 use crate::package::certificates;
-use crate::package::failure::text_of;
+use crate::package::failure::{LOGIN, text_of};
 
 /// Messages that mean: something is not what its signer signed.
 const INTEGRITY: &[&str] = &[
@@ -63,6 +63,8 @@ pub(super) fn explained(what: &str, line: &str, ended: &Ended, pacman: &Pacman, 
         (Exit::Integrity, Some(unsigned(missing(".db.sig' from"))))
     } else if any(INTEGRITY) {
         (Exit::Integrity, integrity_hint(&said))
+    } else if any(&["returned error: 401"]) {
+        (Exit::Description, Some(LOGIN.to_string()))
     } else if any(DESCRIPTION) {
         (Exit::Description, similar(&said, names))
     } else if missing(".db' from disk") {

@@ -25,6 +25,12 @@ impl Pacman {
         let mut words = BTreeSet::new();
         for named in self.named() {
             let name = base_name(&named.name);
+            if named.name.split_once('/').is_some_and(|(database, _)| !offered.contains_key(database)) {
+                return Err(Error::cannot(Exit::Description, "resolve the packages")
+                    .because(format!("`{}` is not in a database that the description names", named.name))
+                    .at(named.place.clone())
+                    .hint("a package is NAME or DATABASE/NAME; make a repository of a file with repo-add"));
+            }
             if self.update_stack == UpdateStack::None && STACK.contains(&name) {
                 let text = format!("`{name}` is part of the update stack and is left out with it");
                 reporter.warn(Warning { text, place: Some(named.place.clone()) });

@@ -10,6 +10,7 @@ use super::Repository;
 use crate::error::{Error, Exit};
 use crate::host::program::{Ended, status_text};
 use crate::package::certificates;
+use crate::package::failure::LOGIN;
 pub(super) use crate::package::failure::text_of;
 
 /// Words that mean: the metadata or a package is not what its signer signed.
@@ -144,7 +145,7 @@ pub(super) fn of_transfer(what: &str, ended: &Ended, said: &[String], used: &[&R
             ),
         )
     } else if contains(&"Login failed") || contains(&"HTTP response: 401") || contains(&"HTTP response: 403") {
-        (Exit::Description, Some("the mirror does not accept the `username` and `password` of this repository"))
+        (Exit::Description, Some(LOGIN))
     } else if contains(&"No space left on device") {
         (Exit::Io, Some("free some space, or choose another --cache-dir"))
     } else if TEMPORARY.iter().any(contains) {

@@ -42,6 +42,9 @@ use graph::Graph;
 /// Where the image's rpm finds its database.
 pub const DATABASE: &str = "/usr/lib/sysimage/rpm";
 
+/// What to say where something needs what the description ignores.
+const IGNORED: &str = "<ignore> leaves out what is needed: remove it there, or do not ask for it";
+
 /// A repository with every name resolved.
 #[derive(Clone, Debug)]
 pub(super) struct Repository {

@@ -11,7 +11,7 @@ use quick_xml::events::{BytesStart, Event};
 
 use super::decision::{self, Answered, Check, Decision, Metadata, Solver};
 use super::folder::ManagerFolder;
-use super::{Chosen, Repository, Rpm, failure, query, repomd};
+use super::{Chosen, IGNORED, Repository, Rpm, failure, query, repomd};
 use crate::error::{Error, Exit, Result};
 use crate::host::file;
 use crate::host::program::Ended;
@@ -269,7 +269,17 @@ impl Zypper<'_> {
             })
         };
         let named = said.iter().find_map(|line| asked.iter().find(|(named, _)| is_about(line, named)));
+        let named = named.or_else(|| {
+            asked.iter().find(|(named, word)| {
+                word.starts_with("pattern()") && said.iter().any(|line| has_pattern(line, &named.name))
+            })
+        });
+        let ignored = |named: &Named| said.iter().any(|line| is_about(line, named));
         let error = Error::cannot(Exit::Description, "resolve the packages");
+        let error = match self.rpm.request.ignore.iter().any(ignored) {
+            true => error.hint(IGNORED),
+            false => error,
+        };
         let reason = said.iter().take(12).map(String::as_str).collect::<Vec<_>>().join("\n");
         match named {
             Some((named, _)) => {
@@ -305,6 +315,17 @@ impl Zypper<'_> {
             Ok(Found::Ambiguous(twice))
         }
     }
+}
+
+/// Whether a line speaks of the package of a pattern: `patterns-base-NAME-1.2-3.x86_64`.
+fn has_pattern(line: &str, name: &str) -> bool {
+    let end = format!("-{name}");
+    line.split([' ', '\'']).filter(|word| word.starts_with("patterns-")).any(|word| {
+        word.match_indices(&end).any(|(at, _)| {
+            let rest = &word[at + end.len()..];
+            rest.starts_with('-') && is_version(rest)
+        })
+    })
 }
 
 /// Whether what follows a name in `name-1.2-3.x86_64` is its version.
@@ -376,6 +397,12 @@ fn attribute(start: &BytesStart<'_>, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pattern_is_known_by_its_package() {
+        let line = "Problem: nothing provides x needed by patterns-base-minimal_base-20200124-1.2.x86_64";
+        assert!(has_pattern(line, "minimal_base") && !has_pattern(line, "base") && !has_pattern(line, "minimal"));
+    }
 
     #[test]
     fn the_packages_of_a_summary_are_read_and_its_patterns_are_not() {

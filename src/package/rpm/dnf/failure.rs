@@ -7,8 +7,8 @@ use super::Dnf;
 use crate::error::{Error, Exit, Place};
 use crate::host::program::{Ended, failure};
 use crate::package::certificates;
-use crate::package::failure::text_of;
-use crate::package::rpm::Repository;
+use crate::package::failure::{LOGIN, text_of};
+use crate::package::rpm::{IGNORED, Repository};
 use crate::plan::Named;
 
 /// Messages that mean: the metadata or a package is not what its signer signed. In lower case.
@@ -160,6 +160,7 @@ fn meaning(text: &str) -> (Exit, Option<&'static str>) {
             {
                 (Exit::InputMissing, Some("there is no repodata/repomd.xml there: look at the repository's path"))
             }
+            () if contains(&["status code: 401", "returned error: 401"]) => (Exit::Description, Some(LOGIN)),
             () if of_metadata && contains(&["status code: 404"]) && !contains(&["curl error"]) => {
                 (Exit::Description, Some("there is no repository there: look at its path and at <release-version>"))
             }
@@ -167,7 +168,7 @@ fn meaning(text: &str) -> (Exit, Option<&'static str>) {
         };
     }
     if contains(&["filtered out by exclude", "matches only excluded packages"]) {
-        return (Exit::Description, Some("<ignore> leaves out what is needed: remove it there, or do not ask for it"));
+        return (Exit::Description, Some(IGNORED));
     }
     if contains(&["filtered out by modular"]) {
         return (Exit::Description, Some("another stream of its module is enabled: see <collectionModule>"));
