@@ -164,12 +164,15 @@ impl Workspace {
         namespace::kill_everything_else()?;
         let view = View::open(&self.folder.path, &scratch.path().join(FOLDER), reporter);
         self.view = or_copied(view, reporter)?;
+        if self.view.is_some() {
+            self.read_ahead();
+        }
         Ok(self.view.is_some())
     }
 
-    /// What its content is read from is in the image, and not yet in the filesystem's own memory.
+    /// Its content is in the image, and not yet in the filesystem's own memory, or a view knows nothing of it yet.
     fn read_ahead(&mut self) {
-        self.ahead = self.scratch.as_ref().map(|scratch| ReadAhead::begin(&scratch.path().join(FOLDER)));
+        self.ahead = Some(ReadAhead::begin(&self.tree_path()));
     }
 
     /// Does `work` with the image of the tree that is covered, and its length, while the build goes on; without them where
@@ -211,6 +214,7 @@ impl Workspace {
             branch.view = or_copied(view, reporter)?;
             if branch.view.is_some() {
                 branch.scratch = Some(Arc::clone(scratch));
+                branch.read_ahead();
                 return Ok(branch);
             }
         }
@@ -307,12 +311,9 @@ impl Workspace {
         })
     }
 
-    /// Ends the reading ahead of what [`Workspace::restore`] put here: before somebody looks at which files are opened.
+    /// Ends the reading ahead: before somebody looks at which files are opened.
     pub fn read_no_further(&mut self) {
-        // What is below a view is another filesystem than the one that somebody looks at.
-        if self.view.is_none() {
-            self.ahead = None;
-        }
+        self.ahead = None;
     }
 
     /// Begins to clear the tree away, which nobody needs any more, while the build goes on; [`Workspace::close`] says how that
