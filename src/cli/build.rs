@@ -13,7 +13,7 @@ use super::say::{print_line, say};
 use super::{BuildArguments, UnpackerChoice, WorkspaceChoice};
 use crate::description::Colour;
 use crate::error::{Error, Exit, Result, Warning};
-use crate::host::{self, file};
+use crate::host::{self, file, identity};
 use crate::package::{Mirrors, Unpacker};
 use crate::pipeline::stages::{Explain, Reuse};
 use crate::pipeline::unchanged::{self, Outcome};
@@ -94,7 +94,7 @@ fn order(arguments: &BuildArguments, plans: &[Plan], plan: &Plan, staging: &Stag
         },
         published: (!arguments.keep_root).then(|| staging.target().to_path_buf()),
         explain: if arguments.explain_cache { Explain::Aloud } else { Explain::InTheLog },
-        tool: file::identity_of_program()?,
+        tool: identity::of_this_program()?,
         mirrors: Mirrors::load(&arguments.mirrors, Some(&config_home.join("ingot/mirrors.toml")))?,
         registries: arguments.registries.registries()?,
         keep_root: match arguments.keep_root {

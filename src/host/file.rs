@@ -393,18 +393,6 @@ pub fn digest(path: &Path) -> Result<[u8; 32]> {
     }
 }
 
-/// BLAKE3 of the program that runs, in hexadecimal: what another build of ingot has not.
-/// On one thread: a build may not have others before it is isolated.
-pub fn identity_of_program() -> Result<String> {
-    let mut hash = blake3::Hasher::new();
-    hash.update_mmap("/proc/self/exe").map_err(|error| {
-        Error::cannot(Exit::HostLacks, "read the program that runs, /proc/self/exe")
-            .because(error)
-            .hint("a chroot needs the kernel's /proc: mount -t proc proc /proc")
-    })?;
-    Ok(hash.finalize().to_hex().to_string())
-}
-
 /// SHA-256 of a file, or of each file below a folder and of each symlink's target, in byte order of their paths.
 pub fn digest_tree(path: &Path) -> Result<Vec<(PathBuf, [u8; 32])>> {
     use sha2::{Digest, Sha256};

@@ -6,6 +6,7 @@
 
 pub mod file;
 pub mod folder;
+pub mod identity;
 pub mod lock;
 pub mod loop_device;
 pub mod mount;

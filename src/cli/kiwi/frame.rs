@@ -13,7 +13,7 @@ use crate::bytes::Bytes;
 use crate::cli::build::since_1970;
 use crate::description::Colour;
 use crate::error::{Error, Exit, Result, Warning};
-use crate::host::{self, file};
+use crate::host::{self, file, identity};
 use crate::package::{Mirrors, Unpacker};
 use crate::pipeline::stages::{Explain, Reuse};
 use crate::pipeline::{KeepRoot, Order, Reports};
@@ -196,7 +196,7 @@ impl<'a> Frame<'a> {
             // KIWI builds whenever it is asked to.
             published: None,
             explain: Explain::InTheLog,
-            tool: file::identity_of_program()?,
+            tool: identity::of_this_program()?,
             mirrors: self.mirrors()?,
             registries: self.globals.registries.registries()?,
             keep_root: places.keep_root.clone(),
