@@ -20,6 +20,23 @@ pub struct InOrder<P, D> {
     limit: usize,
 }
 
+impl<P, D> InOrder<P, D> {
+    /// The oldest result; `None` when all were taken.
+    pub fn take(&mut self) -> Result<Option<D>> {
+        let Some(receiver) = self.waiting.pop_front() else { return Ok(None) };
+        loop {
+            match receiver.try_recv() {
+                Ok(done) => return done.map(Some),
+                // On a thread of the pool, waiting means working: a pool of one thread would wait forever.
+                Err(TryRecvError::Empty) if rayon::yield_now() == Some(rayon::Yield::Executed) => continue,
+                Err(_) => break,
+            }
+        }
+        let lost = |_| Error::cannot(Exit::Bug, "work on a piece: its thread is gone");
+        receiver.recv().map_err(lost)?.map(Some)
+    }
+}
+
 impl<P: Send + 'static, D: Send + 'static> InOrder<P, D> {
     /// `work` is done to each piece.
     pub fn new(work: impl Fn(P) -> Result<D> + Send + Sync + 'static) -> InOrder<P, D> {
@@ -40,20 +57,14 @@ impl<P: Send + 'static, D: Send + 'static> InOrder<P, D> {
         self.waiting.push_back(receiver);
         if self.waiting.len() < self.limit { Ok(None) } else { self.take() }
     }
+}
 
-    /// The oldest result; `None` when all were taken.
-    pub fn take(&mut self) -> Result<Option<D>> {
-        let Some(receiver) = self.waiting.pop_front() else { return Ok(None) };
-        loop {
-            match receiver.try_recv() {
-                Ok(done) => return done.map(Some),
-                // On a thread of the pool, waiting means working: a pool of one thread would wait forever.
-                Err(TryRecvError::Empty) if rayon::yield_now() == Some(rayon::Yield::Executed) => continue,
-                Err(_) => break,
-            }
+/// What is under way ends before whoever asked for it goes on: it may hold what others need back.
+impl<P, D> Drop for InOrder<P, D> {
+    fn drop(&mut self) {
+        while !self.waiting.is_empty() {
+            let _ = self.take();
         }
-        let lost = |_| Error::cannot(Exit::Bug, "work on a piece: its thread is gone");
-        receiver.recv().map_err(lost)?.map(Some)
     }
 }
 

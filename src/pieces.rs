@@ -4,6 +4,8 @@
 //! compressing it, and an index of the new artifact. Who asks always compresses in the same way: codec and level are not
 //! part of the digest. Never hands out a piece without reading it through: a damaged one is compressed again.
 
+pub mod content;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -125,8 +127,14 @@ impl Pieces {
 impl Search {
     /// Looks up what `content` was compressed to.
     pub fn find(&self, content: &[u8]) -> Found {
+        self.find_by(|| blake3::hash(content).into())
+    }
+
+    /// As [`Search::find`], where something else says what the content is: the same for the same content only. Not asked
+    /// where nothing can be known.
+    pub fn find_by(&self, content: impl FnOnce() -> [u8; 32]) -> Found {
         let Some(earlier) = &self.0 else { return Found { content: None, known: None } };
-        let content: Sum = blake3::hash(content).into();
+        let content = content();
         Found { content: Some(content), known: earlier.read(&content) }
     }
 }
@@ -155,6 +163,12 @@ impl Found {
     /// The piece; empty where compressing was of no use.
     pub fn piece(&self) -> Option<&[u8]> {
         self.known.as_ref().map(|(_, piece)| piece.as_slice())
+    }
+
+    /// The piece, and what [`Found::mark`] says of it.
+    pub fn take(&mut self) -> Option<(Vec<u8>, Option<Mark>)> {
+        let mark = self.known.as_ref().and_then(|(_, piece)| self.mark(piece));
+        self.known.take().map(|(_, piece)| (piece, mark))
     }
 
     /// For [`Pieces::note`]; `piece` is what was found, or compressed because nothing was.

@@ -34,7 +34,7 @@ use crate::release::manifest::{DescriptionDigest, Manifest, Parts, PreflightReco
 use crate::release::{Artifact, changes, verified};
 use crate::report::Reporter;
 use crate::root::{self, RootPath, RootTree, Workspace, WorkspaceKind};
-use crate::scrub::{self, Asked, BuildHost, DescribedPaths, Standard};
+use crate::scrub::{self, Asked, BuildHost, DescribedPaths, Standard, Sums};
 use crate::{disk, host};
 use early::Early;
 use foresight::Foreseen;
@@ -409,7 +409,9 @@ fn finish(
     };
     let folder = Some(workspace.folder().to_path_buf());
     let build_host = BuildHost { workspace: folder, ..build_host(order, *epoch, &builds_began) };
-    let scrubbed = scrub::scrub(&plan.scrub, tree, &asked, &build_host, *epoch, reporter)?;
+    // What a layer has to know of files is found out while they are read for the audit.
+    let sums = if is_disk(plan) { Sums::Unwanted } else { Sums::Wanted };
+    let scrubbed = scrub::scrub_and_sum(&plan.scrub, tree, &asked, &build_host, *epoch, sums, reporter)?;
     let standard = Standard::Build { plan: &plan.scrub, asked: &asked, host: &build_host };
     let Packed { artifacts, inherited, to_audit } =
         pack(plan, &scrubbed, base.as_ref(), foreseen, standard, order, reporter)?;
@@ -419,8 +421,8 @@ fn finish(
     if order.keep_root == KeepRoot::No {
         workspace.leave()?;
     }
-    if let Some(path) = to_audit {
-        audit_packed(&path, &inherited, standard, order, reporter)?;
+    if let Some(packed) = to_audit {
+        audit_packed(packed, &inherited, standard, order, reporter)?;
     }
     notes::keep(plan, order, learned)?;
     let preflight = target::check(plan, &artifacts, Own { standard, inherited: &inherited }, order, reporter)?;

@@ -22,8 +22,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("description", &["bytes", "error", "report", "host"]),
     ("plan", &["bytes", "error", "host", "description"]),
     ("package", &["bytes", "error", "parallel", "report", "host", "cache", "plan"]),
-    ("root", &["bytes", "error", "report", "host", "plan", "package"]),
-    ("scrub", &["bytes", "error", "report", "host", "plan", "package", "root"]),
+    ("root", &["bytes", "error", "pieces", "report", "host", "plan", "package"]),
+    ("scrub", &["bytes", "error", "pieces", "report", "host", "plan", "package", "root"]),
     ("release", &["bytes", "error", "report", "host", "plan", "package", "root", "scrub"]),
     ("disk", &["bytes", "error", "parallel", "report", "host", "plan", "root", "scrub"]),
     (

@@ -3,8 +3,11 @@
 //! In: a tar stream, decompressed. Out: every entry of the image with its content. All layers are looked at: what a
 //! later layer hides still ships in the earlier one. Nothing is unpacked to disk.
 
-use std::io::{self, Read};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 
+use super::layers::Seen;
 use super::{InArtifact, Kind as ArtifactKind};
 use crate::bytes::Bytes;
 use crate::error::Result;
@@ -14,6 +17,9 @@ use crate::parallel::ahead;
 use crate::root::RootPath;
 use crate::root::tree::Entry;
 use crate::scrub::Auditor;
+
+/// Length of a tar block.
+const BLOCK: u64 = 512;
 
 /// Folders that only a root filesystem has at its top.
 const ROOT_FOLDERS: &[&str] = &[
@@ -43,9 +49,14 @@ pub fn see_root(archive: impl Read + Send, auditor: &mut Auditor) -> Result<()> 
     ahead(archive, |archive| see_members(archive, auditor, |_| true))
 }
 
-/// Looks at one layer; whiteouts (`.wh.NAME`) only say what a layer hides.
+/// Looks at one layer.
 fn see_layer(archive: impl Read + Send, auditor: &mut Auditor) -> Result<()> {
-    ahead(archive, |archive| see_members(archive, auditor, |path| !path.name().starts_with(b".wh.")))
+    ahead(archive, |archive| see_plain_layer(archive, auditor))
+}
+
+/// Looks at one layer that somebody else decompresses; whiteouts (`.wh.NAME`) only say what a layer hides.
+pub fn see_plain_layer(archive: impl Read, auditor: &mut Auditor) -> Result<()> {
+    see_members(archive, auditor, |path| !path.name().starts_with(b".wh."))
 }
 
 fn see_members(archive: impl Read, auditor: &mut Auditor, counts: fn(&RootPath) -> bool) -> Result<()> {
@@ -68,27 +79,61 @@ fn see_members(archive: impl Read, auditor: &mut Auditor, counts: fn(&RootPath) 
 pub fn see_container(archive: impl Read + Send, inherited: &[String], auditor: &mut Auditor) -> Result<()> {
     let mut members = Members::new(archive);
     while let Some(member) = members.next_member().in_artifact()? {
-        let is_inherited = inherited.iter().any(|name| name.as_bytes() == member.name);
-        if member.what != What::Is(Kind::File) || is_inherited {
-            continue;
-        }
-        let mut start = vec![0; 512];
-        let length = fill(&mut members, &mut start).in_artifact()?;
-        start.truncate(length);
-        let whole = io::Cursor::new(start.clone()).chain(&mut members);
-        if is_tar(&start) || matches!(Compression::of(&start), Compression::Gzip | Compression::Xz | Compression::Zstd)
-        {
-            see_layer(decompressed(whole)?, auditor).map_err(|error| {
-                error.within(format!("read the layer {}", String::from_utf8_lossy(&member.name).escape_debug()))
-            })?;
-        } else {
-            let mut whole = whole;
-            // Its own place, so that no name in the archive is taken for a path of the image.
-            let path = RootPath::from("/(archive)").join(&member.name);
-            auditor.see(entry(&member, path), &mut whole).in_artifact()?;
-        }
+        see_member(&member, &mut members, inherited, auditor)?;
     }
     Ok(())
+}
+
+/// As [`see_container`], of an archive some of whose layers were seen while it was written: what is between and behind them.
+pub fn see_rest<'a>(
+    file: &File,
+    inherited: &[String],
+    mut layers: BTreeMap<u64, Seen<'a>>,
+    auditor: &mut Auditor<'a>,
+) -> Result<()> {
+    let mut begin = 0;
+    'archive: loop {
+        let mut source = file;
+        source.seek(SeekFrom::Start(begin)).in_artifact()?;
+        let mut members = Members::new(source);
+        while let Some(member) = members.next_member().in_artifact()? {
+            let at = begin + member.offset;
+            let is_plain = member.what == What::Is(Kind::File) && member.segments.is_none();
+            match layers.remove(&at) {
+                Some(seen) if is_plain && seen.size == member.size => {
+                    auditor.take_over(seen.auditor);
+                    begin = at + member.size.next_multiple_of(BLOCK);
+                    continue 'archive;
+                }
+                _ => see_member(&member, &mut members, inherited, auditor)?,
+            }
+        }
+        return Ok(());
+    }
+}
+
+fn see_member(
+    member: &Member,
+    members: &mut Members<impl Read + Send>,
+    inherited: &[String],
+    auditor: &mut Auditor,
+) -> Result<()> {
+    let is_inherited = inherited.iter().any(|name| name.as_bytes() == member.name);
+    if member.what != What::Is(Kind::File) || is_inherited {
+        return Ok(());
+    }
+    let mut start = vec![0; 512];
+    let length = fill(members, &mut start).in_artifact()?;
+    start.truncate(length);
+    let mut whole = io::Cursor::new(start.clone()).chain(members);
+    if is_tar(&start) || matches!(Compression::of(&start), Compression::Gzip | Compression::Xz | Compression::Zstd) {
+        return see_layer(decompressed(whole)?, auditor).map_err(|error| {
+            error.within(format!("read the layer {}", String::from_utf8_lossy(&member.name).escape_debug()))
+        });
+    }
+    // Its own place, so that no name in the archive is taken for a path of the image.
+    let path = RootPath::from("/(archive)").join(&member.name);
+    auditor.see(entry(member, path), &mut whole).in_artifact()
 }
 
 /// Whether an archive begins with these bytes: the checksum in its first header fits.

@@ -8,6 +8,7 @@ mod archive;
 mod disk;
 pub mod ext;
 mod fat;
+mod layers;
 pub mod window;
 mod witness;
 
@@ -24,6 +25,7 @@ use crate::report::Step;
 use crate::scrub::{Auditor, Report, Standard};
 pub use archive::{is_tar, kind as kind_of_archive};
 pub use disk::{Look, is_disk, look};
+pub use layers::Layers;
 pub use witness::Witness;
 
 /// What an artifact is.
@@ -62,6 +64,27 @@ pub fn audit_own(
 ) -> Result<Report> {
     audit_file(path, inherited, work_dir, |_| standard, step)
         .map_err(|error| error.within(format!("audit {}", path.display())))
+}
+
+/// As [`audit_own`], where the container's new layers were seen while they were written.
+pub fn audit_rest(
+    path: &Path,
+    inherited: &[String],
+    layers: Layers<'_>,
+    work_dir: &Path,
+    step: &Step,
+) -> Result<Report> {
+    let audit = || {
+        let mut auditor = Auditor::new(layers.standard());
+        match open(path, work_dir, step)? {
+            Opened::Archive(Kind::Container) => {
+                archive::see_rest(&file::open(path)?, inherited, layers.into_seen(), &mut auditor)?;
+                Ok(auditor.report())
+            }
+            _ => Err(unknown("it is no container")),
+        }
+    };
+    audit().map_err(|error: Error| error.within(format!("audit {}", path.display())))
 }
 
 fn audit_file<'a>(

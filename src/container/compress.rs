@@ -2,26 +2,22 @@
 //!
 //! In: a stream. Out: members of about 1 MiB each (RFC 1952 allows several in a file, RFC 8878 several frames), compressed
 //! by libdeflate or libzstd, or left as they are, the same bytes whatever the number of threads, with the digests of both
-//! sides. Never a file name or a time in a header.
-//!
-//! Where a member ends is decided by the block of the stream before it, not by its place: behind a file that became
-//! longer, members are as they were, and those of an earlier build are found again.
+//! sides. Never a file name or a time in a header. [`super::member`] says where members end; files in members that are known
+//! are not read.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
-use super::header::BLOCK;
+use super::follow::Written;
+use super::member::{Growing, Member};
+use super::tar::{FileInTree, Sink};
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::parallel::InOrder;
 use crate::pieces::{Mark, Pieces, Search};
 use crate::plan::LayerCompression;
 use crate::release::hash::Hasher;
 
-/// What goes into one member, at least and at most.
-const SHORTEST: usize = 768 << 10;
-const LONGEST: usize = 2 << 20;
-/// One in so many blocks of a tar archive ends a member that is long enough.
-const ONE_IN: u32 = 1 << 10;
 /// libdeflate's level: a little smaller than `gzip -6` in a quarter of its time.
 const LEVEL: i32 = 5;
 /// libzstd's level: smaller than gzip, in about the same time.
@@ -41,105 +37,145 @@ pub struct Compressed {
 /// Compresses what is written to it into `out`.
 pub struct LayerWriter<'p, W: Write> {
     out: W,
-    member: Vec<u8>,
-    members: InOrder<Arc<Vec<u8>>, Member>,
+    growing: Growing,
+    members: InOrder<Member, Packed>,
     pieces: &'p mut Pieces,
     /// Of the stream in the artifact.
     offset: u64,
-    plain: Hasher,
+    plain: Plain,
     packed: Hasher,
     size: u64,
     empty: bool,
 }
 
+/// Who hashes the stream as it was before it was compressed.
+pub enum Plain {
+    /// The writer, which then needs all of it.
+    Written(Hasher),
+    /// Whoever reads it back, and is told of each member as soon as it is there.
+    ReadBack(Sender<Written>),
+}
+
+/// A stream that was written.
+pub struct Streamed {
+    /// SHA-256 of what was written, where the writer hashed it.
+    pub plain_sha256: Option<String>,
+    /// SHA-256 of what came out.
+    pub sha256: String,
+    /// Length of what came out.
+    pub size: u64,
+}
+
 /// A compressed member.
-pub(super) struct Member {
+pub(super) struct Packed {
     /// What goes into the stream.
     pub packed: Vec<u8>,
+    /// What it was before, if that was asked for.
+    plain: Option<Vec<u8>>,
     /// For [`Pieces::note`].
     pub mark: Option<Mark>,
 }
 
 impl<'p, W: Write> LayerWriter<'p, W> {
     /// Begins a stream at `offset` of an artifact whose pieces are `pieces`.
-    pub fn new(out: W, how: LayerCompression, pieces: &'p mut Pieces, offset: u64) -> LayerWriter<'p, W> {
-        let search = pieces.search();
+    pub fn new(out: W, how: LayerCompression, pieces: &'p mut Pieces, offset: u64, plain: Plain) -> LayerWriter<'p, W> {
+        let (search, wanted) = (pieces.search(), matches!(plain, Plain::Written(_)));
         LayerWriter {
             out,
-            member: Vec::with_capacity(LONGEST),
-            members: InOrder::new(move |bytes: Arc<Vec<u8>>| pack(&bytes, how, &search)),
+            growing: Growing::default(),
+            members: InOrder::new(move |member| pack(member, how, &search, wanted)),
             pieces,
             offset,
-            plain: Hasher::start(),
+            plain,
             packed: Hasher::start(),
             size: 0,
             empty: true,
         }
     }
 
-    fn finish_member(&mut self) -> Result<()> {
-        let bytes = Arc::new(std::mem::replace(&mut self.member, Vec::with_capacity(LONGEST)));
-        self.plain.add(Arc::clone(&bytes));
+    /// Lets the stream grow, and goes on with each member that ends.
+    fn grow(
+        &mut self,
+        add: impl FnOnce(&mut Growing, &mut dyn FnMut(Member) -> Result<()>) -> Result<()>,
+    ) -> Result<()> {
+        let mut growing = std::mem::take(&mut self.growing);
+        let added = add(&mut growing, &mut |member| self.push(member));
+        self.growing = growing;
+        added
+    }
+
+    fn push(&mut self, member: Member) -> Result<()> {
         self.empty = false;
-        match self.members.push(bytes)? {
-            Some(member) => self.emit(member),
+        match self.members.push(member)? {
+            Some(packed) => self.emit(packed),
             None => Ok(()),
         }
     }
 
-    fn emit(&mut self, Member { packed, mark }: Member) -> Result<()> {
+    fn emit(&mut self, Packed { packed, plain, mark }: Packed) -> Result<()> {
+        let what = || "write the compressed archive";
         self.pieces.note(mark, self.offset + self.size);
-        self.out.write_all(&packed).or_cannot(|| "write the compressed archive")?;
+        self.out.write_all(&packed).or_cannot(what)?;
         self.size += packed.len() as u64;
+        match (&self.plain, plain) {
+            (Plain::Written(hasher), Some(plain)) => hasher.add(Arc::new(plain)),
+            (Plain::Written(_), None) => return Err(Error::cannot(Exit::Bug, "hash the archive")),
+            (Plain::ReadBack(reader), _) => {
+                self.out.flush().or_cannot(what)?;
+                // It fails only where the reader does, which says why.
+                let _ = reader.send(Written { length: packed.len(), sum: crc32fast::hash(&packed) });
+            }
+        }
         self.packed.add(Arc::new(packed));
         Ok(())
     }
 
     /// Ends the stream.
-    pub fn finish(mut self) -> Result<Compressed> {
-        if !self.member.is_empty() || self.empty {
-            self.finish_member()?;
+    pub fn finish(mut self) -> Result<Streamed> {
+        let rest = self.growing.rest().or_else(|| self.empty.then(Member::default));
+        if let Some(member) = rest {
+            self.push(member)?;
         }
         while let Some(member) = self.members.take()? {
             self.emit(member)?;
         }
-        Ok(Compressed { plain_sha256: self.plain.finish()?, sha256: self.packed.finish()?, size: self.size })
+        let plain_sha256 = match self.plain {
+            Plain::Written(hasher) => Some(hasher.finish()?),
+            Plain::ReadBack(_) => None,
+        };
+        Ok(Streamed { plain_sha256, sha256: self.packed.finish()?, size: self.size })
     }
 }
 
-/// Takes what of `bytes` belongs to the member that is growing in `member`, and says how much that was, and whether the member
-/// ends there.
-pub(super) fn grow(member: &mut Vec<u8>, bytes: &[u8]) -> (usize, bool) {
-    let before = member.len();
-    let taken = bytes.len().min(LONGEST - before);
-    member.extend_from_slice(&bytes[..taken]);
-    let Some(end) = end_of_member(member, before) else { return (taken, false) };
-    member.truncate(end);
-    (end - before, true)
+impl<W: Write> Sink for LayerWriter<'_, W> {
+    fn blocks(&mut self, bytes: &[u8]) -> Result<()> {
+        self.grow(|growing, ended| growing.blocks(bytes, ended))
+    }
+
+    fn content(&mut self, file: &FileInTree<'_>) -> Result<()> {
+        self.grow(|growing, ended| growing.content(file, ended))
+    }
 }
 
-/// The end of the member that begins at 0 of `bytes`, if it is there; blocks before `from` are known not to end it.
-fn end_of_member(bytes: &[u8], from: usize) -> Option<usize> {
-    let first = from.max(SHORTEST - BLOCK) / BLOCK;
-    let blocks = bytes.as_chunks::<BLOCK>().0.iter().enumerate().skip(first);
-    let ends = |block: &[u8; BLOCK]| crc32fast::hash(block) % ONE_IN == ONE_IN - 1;
-    let end = blocks.map(|(at, block)| ((at + 1) * BLOCK, block)).find(|(end, block)| *end == LONGEST || ends(block));
-    end.map(|(end, _)| end)
-}
-
-/// Compresses a member, or finds what it was compressed to.
-pub(super) fn pack(bytes: &[u8], how: LayerCompression, search: &Search) -> Result<Member> {
+/// Compresses a member, or finds what it was compressed to. What it is made from is read if nothing was found, or it is
+/// `wanted`.
+pub(super) fn pack(member: Member, how: LayerCompression, search: &Search, wanted: bool) -> Result<Packed> {
     if how == LayerCompression::None {
-        return Ok(Member { packed: bytes.to_vec(), mark: None });
+        let plain = member.read()?;
+        return Ok(Packed { packed: plain.clone(), plain: wanted.then_some(plain), mark: None });
     }
-    let found = search.find(bytes);
-    let packed = match found.piece() {
-        Some(known) => known.to_vec(),
-        None if how == LayerCompression::Zstd => zstd::bulk::compress(bytes, ZSTD_LEVEL)
+    let mut found = search.find_by(|| member.key());
+    if let Some((packed, mark)) = found.take() {
+        let plain = wanted.then(|| member.read()).transpose()?;
+        return Ok(Packed { packed, plain, mark });
+    }
+    let plain = member.read()?;
+    let packed = match how {
+        LayerCompression::Zstd => zstd::bulk::compress(&plain, ZSTD_LEVEL)
             .map_err(|error| Error::cannot(Exit::Bug, "compress a piece with zstd").because(error))?,
-        None => deflate(bytes)?,
+        _ => deflate(&plain)?,
     };
-    Ok(Member { mark: found.mark(&packed), packed })
+    Ok(Packed { mark: found.mark(&packed), packed, plain: wanted.then_some(plain) })
 }
 
 fn deflate(bytes: &[u8]) -> Result<Vec<u8>> {
@@ -152,24 +188,12 @@ fn deflate(bytes: &[u8]) -> Result<Vec<u8>> {
     Ok(packed)
 }
 
-impl<W: Write> Write for LayerWriter<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let (taken, ends) = grow(&mut self.member, bytes);
-        if ends {
-            self.finish_member().map_err(io::Error::other)?;
-        }
-        Ok(taken)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Read;
 
+    use super::super::header::BLOCK;
+    use super::super::member::{LONGEST, SHORTEST};
     use sha2::{Digest, Sha256};
 
     use super::*;
@@ -177,10 +201,11 @@ mod tests {
 
     fn packed(plain: &[u8], pieces: &mut Pieces) -> (Vec<u8>, Compressed) {
         let mut packed = Vec::new();
-        let mut writer = LayerWriter::new(&mut packed, LayerCompression::Gzip, pieces, 0);
-        plain.chunks(70_001).for_each(|chunk| writer.write_all(chunk).unwrap());
-        let sums = writer.finish().unwrap();
-        (packed, sums)
+        let hashed = Plain::Written(Hasher::start());
+        let mut writer = LayerWriter::new(&mut packed, LayerCompression::Gzip, pieces, 0, hashed);
+        plain.chunks(137 * BLOCK).for_each(|chunk| writer.blocks(chunk).unwrap());
+        let Streamed { plain_sha256, sha256, size } = writer.finish().unwrap();
+        (packed, Compressed { plain_sha256: plain_sha256.unwrap(), sha256, size })
     }
 
     fn unpacked(packed: &[u8]) -> Vec<u8> {
@@ -196,7 +221,7 @@ mod tests {
 
     #[test]
     fn members_read_back_whole_and_do_not_depend_on_threads() {
-        for length in [0, 1, SHORTEST - 1, SHORTEST, LONGEST + 1, 5 * LONGEST + 77] {
+        for length in [0, BLOCK, SHORTEST - BLOCK, SHORTEST, LONGEST + BLOCK, 5 * LONGEST + 77 * BLOCK] {
             for plain in [(0..length).map(|at| (at * at / 1000) as u8).collect(), vec![7; length], noise(length)] {
                 let mut seen: Option<Vec<u8>> = None;
                 for threads in [1, 3] {

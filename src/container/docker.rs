@@ -11,6 +11,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::archive::Archive;
+use super::follow::LayerReader;
 use super::layers::{self, Layer};
 use super::{Written, config};
 use crate::error::Result;
@@ -19,14 +20,21 @@ use crate::release::artifact::hex;
 use crate::report::Step;
 
 /// Writes `folder/STEM.docker.tar`.
-pub fn write(order: &super::Order<'_>, folder: &Path, stem: &str, pieces: &mut Pieces, step: &Step) -> Result<Written> {
+pub fn write(
+    order: &super::Order<'_>,
+    folder: &Path,
+    stem: &str,
+    pieces: &mut Pieces,
+    reader: Option<&dyn LayerReader>,
+    step: &Step,
+) -> Result<Written> {
     let super::Order { tree, plan, image, base, .. } = *order;
     if !plan.annotations.is_empty() {
         layers::warn(step, "annotations are left out: a Docker archive has no place for them".to_string());
     }
     let mut archive = Archive::create(folder, &format!("{stem}.docker.tar"), tree.epoch())?;
     let name = |layer: &Layer| format!("{}{}", layer.diff_id, layer.end());
-    let layers = layers::put(&mut archive, order, name, pieces, step)?;
+    let layers = layers::put(&mut archive, order, name, pieces, reader, step)?;
     let configuration = config::encode(plan, image, base, &layers, tree.epoch())?;
     let configuration_name = format!("{}.json", hex(&Sha256::digest(&configuration)));
     archive.file(&configuration_name, &configuration)?;

@@ -5,14 +5,13 @@
 //! part of any artifact by itself, and never an error: what goes away under it is left out.
 
 use std::fs::File;
-use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::compress::{Member, grow, pack};
-use super::tar;
-use crate::error::{OrCannot, Result};
+use super::compress::{Packed, pack};
+use super::member::{Growing, Member};
+use super::tar::{self, FileInTree, Sink};
+use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host::rooted::Rooted;
 use crate::parallel::InOrder;
 use crate::pieces::{Pieces, Search};
@@ -33,11 +32,11 @@ pub fn foresee(
         let Ok(file) = scratch.try_clone() else { break };
         let mut pieces = Pieces::of(file, &index);
         let search = pieces.search();
-        let members = InOrder::new(move |bytes: Arc<Vec<u8>>| pack(&bytes, how, &search));
+        let members = InOrder::new(move |member| pack(member, how, &search, false));
         // Told by the thread that writes, for the one that reads: they are the same.
         let ended = AtomicBool::new(false);
-        let mut out =
-            Foreseeing { scratch, stop, ended: &ended, member: Vec::new(), members, pieces: &mut pieces, offset };
+        let growing = Growing::default();
+        let mut out = Foreseeing { scratch, stop, ended: &ended, growing, members, pieces: &mut pieces, offset };
         let _ = tar::sketch(tree, epoch, &mut out, &|| ended.load(Ordering::Relaxed));
         // Whatever ended it, the pieces that were written are good.
         let rest = out.finish();
@@ -59,20 +58,37 @@ struct Foreseeing<'a> {
     stop: &'a AtomicBool,
     /// Whether there is no use in going on.
     ended: &'a AtomicBool,
-    member: Vec<u8>,
-    members: InOrder<Arc<Vec<u8>>, Member>,
+    growing: Growing,
+    members: InOrder<Member, Packed>,
     pieces: &'a mut Pieces,
     offset: u64,
 }
 
 impl Foreseeing<'_> {
-    fn push(&mut self) -> Result<()> {
-        let member = Arc::new(std::mem::take(&mut self.member));
-        let done = self.members.push(member)?;
-        done.map_or(Ok(()), |member| self.keep(member))
+    fn grow(
+        &mut self,
+        add: impl FnOnce(&mut Growing, &mut dyn FnMut(Member) -> Result<()>) -> Result<()>,
+    ) -> Result<()> {
+        if self.stop.load(Ordering::Relaxed) {
+            self.ended.store(true, Ordering::Relaxed);
+            return Err(Error::cannot(Exit::Temporary, "look further ahead").because("it is time to write"));
+        }
+        let mut growing = std::mem::take(&mut self.growing);
+        let mut failed = false;
+        let added = add(&mut growing, &mut |member| self.push(member).inspect_err(|_| failed = true));
+        self.growing = growing;
+        if failed {
+            self.ended.store(true, Ordering::Relaxed);
+        }
+        added
     }
 
-    fn keep(&mut self, Member { packed, mark }: Member) -> Result<()> {
+    fn push(&mut self, member: Member) -> Result<()> {
+        let done = self.members.push(member)?;
+        done.map_or(Ok(()), |packed| self.keep(packed))
+    }
+
+    fn keep(&mut self, Packed { packed, mark, .. }: Packed) -> Result<()> {
         if mark.is_some_and(|mark| !mark.is_reused()) {
             let what = || "keep what is compressed already";
             self.scratch.write_all_at(&packed, self.offset).or_cannot(what)?;
@@ -84,39 +100,34 @@ impl Foreseeing<'_> {
 
     /// What is under way, and the last member where everything was written.
     fn finish(&mut self) -> Result<()> {
-        if !self.ended.load(Ordering::Relaxed) && !self.member.is_empty() {
-            self.push()?;
+        if !self.ended.load(Ordering::Relaxed)
+            && let Some(member) = self.growing.rest()
+        {
+            self.push(member)?;
         }
-        while let Some(member) = self.members.take()? {
-            self.keep(member)?;
+        while let Some(packed) = self.members.take()? {
+            self.keep(packed)?;
         }
         Ok(())
     }
 }
 
-impl Write for Foreseeing<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.stop.load(Ordering::Relaxed) {
-            self.ended.store(true, Ordering::Relaxed);
-            return Err(io::Error::from(io::ErrorKind::TimedOut));
-        }
-        let (taken, ends) = grow(&mut self.member, bytes);
-        if ends && let Err(error) = self.push() {
-            self.ended.store(true, Ordering::Relaxed);
-            return Err(io::Error::other(error));
-        }
-        Ok(taken)
+impl Sink for Foreseeing<'_> {
+    fn blocks(&mut self, bytes: &[u8]) -> Result<()> {
+        self.grow(|growing, ended| growing.blocks(bytes, ended))
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    fn content(&mut self, file: &FileInTree<'_>) -> Result<()> {
+        self.grow(|growing, ended| growing.content(file, ended))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
-    use crate::container::compress::LayerWriter;
+    use crate::container::compress::{LayerWriter, Plain};
     use crate::host::file;
     use crate::host::rooted::RootPath;
 
@@ -133,7 +144,8 @@ mod tests {
     fn written(folder: &tempfile::TempDir, search: Search) -> (Vec<u8>, (u64, u64)) {
         let mut pieces = Pieces::of_search(search);
         let mut packed = Vec::new();
-        let mut writer = LayerWriter::new(&mut packed, LayerCompression::Gzip, &mut pieces, 0);
+        let hashed = Plain::Written(crate::release::hash::Hasher::start());
+        let mut writer = LayerWriter::new(&mut packed, LayerCompression::Gzip, &mut pieces, 0, hashed);
         tar::sketch(&Rooted::open(folder.path()).unwrap(), 1, &mut writer, &|| false).unwrap();
         writer.finish().unwrap();
         (packed, pieces.reused_and_made())
@@ -170,7 +182,7 @@ mod tests {
     struct Meddling<'a>(&'a tempfile::TempDir, Vec<u8>);
 
     impl Write for Meddling<'_> {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             if self.1.is_empty() {
                 file::remove(&self.0.path().join("file03")).unwrap();
                 file::open_for_update(&self.0.path().join("file05")).unwrap().set_len(1000).unwrap();
@@ -179,7 +191,7 @@ mod tests {
             Ok(bytes.len())
         }
 
-        fn flush(&mut self) -> io::Result<()> {
+        fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
     }
@@ -189,9 +201,9 @@ mod tests {
         let folder = tree();
         let rooted = Rooted::open(folder.path()).unwrap();
         let mut meddling = Meddling(&folder, Vec::new());
-        tar::sketch(&rooted, 1, &mut meddling, &|| false).unwrap();
+        tar::sketch(&rooted, 1, &mut tar::Plain(&mut meddling), &|| false).unwrap();
         let mut later = Vec::new();
-        tar::sketch(&rooted, 1, &mut later, &|| false).unwrap();
+        tar::sketch(&rooted, 1, &mut tar::Plain(&mut later), &|| false).unwrap();
         // From file06 on, block by block.
         let length = 6 * (1 << 20) + 6 * 512 + 2 * 512;
         let (one, other) = (&meddling.1[meddling.1.len() - length..], &later[later.len() - length..]);

@@ -4,16 +4,17 @@
 //! Never decides what a layer holds: that is [`difference`] and [`split`].
 
 use std::collections::HashSet;
-use std::io::{self, Write};
+use std::io::Read;
 use std::path::Path;
 
 use super::Order;
 use super::archive::Archive;
 use super::base::Base;
 use super::compress::Compressed;
+use super::follow::LayerReader;
 use super::header::{BLOCK, Header, Type};
 use super::split::{self, Division};
-use super::tar::Piece;
+use super::tar::{Piece, Sink};
 use super::{difference, tar};
 use crate::error::{Error, Exit, OrCannot, Result, Warning};
 use crate::host::file;
@@ -61,18 +62,20 @@ impl Layer {
     }
 }
 
-/// Puts all layers into the archive, the lowest first, each under `name`.
+/// Puts all layers into the archive, the lowest first, each under `name`. New ones are read back by `reader`.
 pub fn put(
     archive: &mut Archive,
     order: &Order<'_>,
     name: impl Fn(&Layer) -> String,
     pieces: &mut Pieces,
+    reader: Option<&dyn LayerReader>,
     step: &Step,
 ) -> Result<Vec<Layer>> {
     let Order { tree, plan, base, .. } = *order;
     if let Some(disk) = order.disk {
-        let write = |out: &mut dyn Write| write_disk(disk, tree.epoch(), out);
-        let sums = archive.layer(write, |sums| name(&layer(sums, plan, String::new())), plan.compression, pieces)?;
+        let write = |out: &mut dyn Sink| write_disk(disk, tree.epoch(), out);
+        let name = |sums: &Compressed| name(&layer(sums, plan, String::new()));
+        let sums = archive.layer(write, name, plan.compression, pieces, reader)?;
         return Ok(vec![layer(&sums, plan, String::new())]);
     }
     let mut layers = base.map(Base::layers).transpose()?.unwrap_or_default();
@@ -100,9 +103,9 @@ pub fn put(
         return Err(Error::cannot(Exit::Description, "put a layer on top").because(why));
     }
     for Division { what, pieces: content } in divisions {
-        let write = |out: &mut dyn Write| tar::write(tree, &content, out, step);
+        let write = |out: &mut dyn Sink| tar::write(tree, &content, out, step);
         let made = |sums: &Compressed| layer(sums, plan, what.clone());
-        let sums = archive.layer(write, |sums| name(&made(sums)), plan.compression, pieces)?;
+        let sums = archive.layer(write, |sums| name(&made(sums)), plan.compression, pieces, reader)?;
         layers.push(made(&sums));
     }
     Ok(layers)
@@ -113,17 +116,22 @@ fn layer(sums: &Compressed, plan: &ContainerPlan, what: String) -> Layer {
         diff_id: sums.plain_sha256.clone(),
         sha256: sums.sha256.clone(),
         size: sums.size,
-        compression: match plan.compression {
-            LayerCompression::Gzip => Compression::Gzip,
-            LayerCompression::Zstd => Compression::Zstd,
-            LayerCompression::None => Compression::None,
-        },
+        compression: compression(plan.compression),
         new: Some(what),
     }
 }
 
+/// How a layer is compressed that is to be compressed like this.
+pub fn compression(how: LayerCompression) -> Compression {
+    match how {
+        LayerCompression::Gzip => Compression::Gzip,
+        LayerCompression::Zstd => Compression::Zstd,
+        LayerCompression::None => Compression::None,
+    }
+}
+
 /// A layer with `disk/NAME` alone, for the user that QEMU is in KubeVirt (its user guide, "Container disks").
-fn write_disk(disk: &Path, epoch: i64, out: &mut dyn Write) -> Result<()> {
+fn write_disk(disk: &Path, epoch: i64, out: &mut dyn Sink) -> Result<()> {
     const QEMU: u32 = 107;
     let file = file::open(disk)?;
     let cannot = || format!("put {} into a container", disk.display());
@@ -133,18 +141,23 @@ fn write_disk(disk: &Path, epoch: i64, out: &mut dyn Write) -> Result<()> {
         Header { name: name.as_bytes(), what, mode, uid: QEMU, gid: QEMU, mtime: epoch, size, xattrs: &[] }.encode()
     };
     let name = format!("disk/{}", disk.file_name().unwrap_or_default().to_string_lossy());
-    let write = |out: &mut dyn Write| -> io::Result<u64> {
-        out.write_all(&of("disk/", Kind::Folder, 0o755, 0))?;
-        out.write_all(&of(&name, Kind::File, 0o440, size))?;
-        let copied = io::copy(&mut io::BufReader::with_capacity(1 << 20, file), out)?;
-        let padding = size.next_multiple_of(BLOCK as u64) - size;
-        out.write_all(&vec![0; padding as usize + 2 * BLOCK])?;
-        Ok(copied)
-    };
-    match write(out).or_cannot(cannot)? == size {
-        true => Ok(()),
-        false => Err(Error::cannot(Exit::Io, cannot()).because("its length changed meanwhile")),
+    out.blocks(&of("disk/", Kind::Folder, 0o755, 0))?;
+    out.blocks(&of(&name, Kind::File, 0o440, size))?;
+    let (mut content, mut bytes, mut copied) = (file.take(size + 1), Vec::new(), 0);
+    loop {
+        bytes.clear();
+        let read = content.by_ref().take(1 << 20).read_to_end(&mut bytes).or_cannot(cannot)?;
+        if read == 0 {
+            break;
+        }
+        copied += read as u64;
+        bytes.resize(read.next_multiple_of(BLOCK), 0);
+        out.blocks(&bytes)?;
     }
+    if copied != size {
+        return Err(Error::cannot(Exit::Io, cannot()).because("its length changed meanwhile"));
+    }
+    out.blocks(&[0; 2 * BLOCK])
 }
 
 /// A file of such a name would remove another one where the image is unpacked.

@@ -14,11 +14,13 @@ mod docker;
 pub mod embed;
 mod fetch;
 mod find;
+mod follow;
 mod foresee;
 mod header;
 pub mod index;
 mod layers;
 mod lower;
+mod member;
 mod oci;
 mod root_tarball;
 pub mod source;
@@ -39,6 +41,7 @@ pub use base::{Base, BaseRecord};
 pub use embed::{Embedded, EmbeddedRecord};
 pub use fetch::Registries;
 pub use find::Finder;
+pub use follow::LayerReader;
 pub use foresee::foresee;
 pub use unpack::{Form, Unpacked, unpack, unpack_chosen};
 
@@ -69,9 +72,32 @@ pub struct Written {
 /// Writes `folder/STEM.docker.tar` or `folder/STEM.oci.tar`. What `pieces` knows is not compressed again. 74 where
 /// the tree cannot be read or the file not be written.
 pub fn write(order: &Order<'_>, folder: &Path, stem: &str, pieces: &mut Pieces, step: &Step) -> Result<Written> {
+    write_archive(order, folder, stem, pieces, None, step)
+}
+
+/// As [`write`]; `reader` reads what becomes of the tree back from the file, while it is written. Its errors end it.
+pub fn write_and_read(
+    order: &Order<'_>,
+    folder: &Path,
+    stem: &str,
+    pieces: &mut Pieces,
+    reader: &dyn LayerReader,
+    step: &Step,
+) -> Result<Written> {
+    write_archive(order, folder, stem, pieces, Some(reader), step)
+}
+
+fn write_archive(
+    order: &Order<'_>,
+    folder: &Path,
+    stem: &str,
+    pieces: &mut Pieces,
+    reader: Option<&dyn LayerReader>,
+    step: &Step,
+) -> Result<Written> {
     match order.plan.archive {
-        ContainerArchive::Docker => docker::write(order, folder, stem, pieces, step),
-        ContainerArchive::Oci => oci::write(order, folder, stem, pieces, step),
+        ContainerArchive::Docker => docker::write(order, folder, stem, pieces, reader, step),
+        ContainerArchive::Oci => oci::write(order, folder, stem, pieces, reader, step),
     }
 }
 

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::archive::Archive;
 use super::base::Base;
+use super::follow::LayerReader;
 use super::layers::{self, Layer};
 use super::source::{REFERENCE, WHOLE_NAME};
 use super::{Order, Written, config};
@@ -30,13 +31,20 @@ pub const DOCKER: &str = "manifest.json";
 pub const BLOBS: &str = "blobs/sha256/";
 
 /// Writes `folder/STEM.oci.tar`.
-pub fn write(order: &Order<'_>, folder: &Path, stem: &str, pieces: &mut Pieces, step: &Step) -> Result<Written> {
+pub fn write(
+    order: &Order<'_>,
+    folder: &Path,
+    stem: &str,
+    pieces: &mut Pieces,
+    reader: Option<&dyn LayerReader>,
+    step: &Step,
+) -> Result<Written> {
     let Order { tree, plan, image, base, .. } = *order;
     let mut archive = Archive::create(folder, &format!("{stem}.oci.tar"), tree.epoch())?;
     archive.folder("blobs/")?;
     archive.folder(BLOBS)?;
     let name = |layer: &Layer| format!("{BLOBS}{}", layer.sha256);
-    let layers = layers::put(&mut archive, order, name, pieces, step)?;
+    let layers = layers::put(&mut archive, order, name, pieces, reader, step)?;
     let configuration = config::encode(plan, image, base, &layers, tree.epoch())?;
     let configuration = blob(&mut archive, &configuration, CONFIGURATION)?;
     let docker = for_docker(&plan.names(), &configuration, layers.iter().map(|layer| layer.sha256.as_str()));

@@ -18,7 +18,7 @@ pub fn write(tree: &ScrubbedTree, folder: &Path, stem: &str, step: &Step) -> Res
     let mut xz = xz::encoder(out)?;
     let pieces = tar::pieces(tree)?;
     step.total(pieces.len() as u64);
-    tar::write(tree, &pieces, &mut xz, step)?;
+    tar::write(tree, &pieces, &mut tar::Plain(&mut xz), step)?;
     let out = xz.finish().or_cannot(|| format!("write {name}"))?;
     out.finish("tar.xz")
 }

@@ -4,13 +4,14 @@
 //! sorted names, numeric owners, times clamped to the image's date, hard links, devices, extended attributes. Never
 //! crosses into another filesystem, never carries what only means something on the host that built it.
 
-use std::cell::Cell;
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::{Read, Write};
 
 use super::header::{BLOCK, Header, Type};
 use crate::error::{Error, Exit, OrCannot, Result, Warning};
 use crate::host::rooted::{Entry, Kind, RootPath, Rooted};
+use crate::pieces::content::{CHUNK, Content, Contents};
 use crate::report::{Reporter, Step};
 use crate::scrub::ScrubbedTree;
 
@@ -51,62 +52,123 @@ fn entries(tree: &Rooted) -> Result<impl Iterator<Item = Entry> + use<>> {
     Ok(tree.walk(&RootPath::root())?.into_iter().filter(|entry| belongs(&entry.path)))
 }
 
+/// Takes a tar stream.
+pub trait Sink {
+    /// Whole blocks: headers, and what else is nowhere but here.
+    fn blocks(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// A file's content, filled up with zeros to whole blocks.
+    fn content(&mut self, file: &FileInTree<'_>) -> Result<()>;
+}
+
+/// Writes the stream as it is.
+pub struct Plain<W>(pub W);
+
+impl<W: Write> Sink for Plain<W> {
+    fn blocks(&mut self, bytes: &[u8]) -> Result<()> {
+        self.0.write_all(bytes).or_cannot(|| "write the archive")
+    }
+
+    fn content(&mut self, file: &FileInTree<'_>) -> Result<()> {
+        let (mut reading, mut bytes) = (file.open()?, Vec::new());
+        while reading.next(&mut bytes)? {
+            bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
+            self.blocks(&bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// A regular file that has a place in a stream.
+#[derive(Clone, Copy, Debug)]
+pub struct FileInTree<'a> {
+    tree: &'a Rooted,
+    entry: &'a Entry,
+    content: Option<&'a Content>,
+}
+
+impl<'a> FileInTree<'a> {
+    /// The file of this entry, and what is known of its content.
+    pub fn new(tree: &'a Rooted, entry: &'a Entry, contents: &'a Contents) -> FileInTree<'a> {
+        FileInTree { tree, entry, content: contents.get(entry.path.as_bytes(), entry.size.0) }
+    }
+
+    /// The tree that it is in.
+    pub fn tree(&self) -> &Rooted {
+        self.tree
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &RootPath {
+        &self.entry.path
+    }
+
+    /// What is known of its content.
+    pub fn known(&self) -> Option<&Content> {
+        self.content
+    }
+
+    /// For reading.
+    pub fn open(&self) -> Result<Reading<'a>> {
+        let size = self.entry.size.0;
+        Ok(Reading { file: self.tree.open_file(&self.entry.path)?, left: size, size, path: &self.entry.path })
+    }
+}
+
+/// A file of which exactly as much is read as its header says.
+pub struct Reading<'a> {
+    file: File,
+    left: u64,
+    size: u64,
+    path: &'a RootPath,
+}
+
+impl Reading<'_> {
+    /// The next [`CHUNK`] bytes, fewer at the end; false where nothing is left.
+    pub fn next(&mut self, bytes: &mut Vec<u8>) -> Result<bool> {
+        let (length, path) = (self.left.min(CHUNK as u64) as usize, self.path);
+        bytes.resize(length, 0);
+        self.file.read_exact(bytes).map_err(|error| {
+            let what = format!("read {path} in the image");
+            match error.kind() {
+                std::io::ErrorKind::UnexpectedEof => Error::cannot(Exit::Io, what)
+                    .because(format!("it became shorter than {} bytes meanwhile", self.size)),
+                _ => Error::cannot(Exit::Io, what).because(error),
+            }
+        })?;
+        self.left -= length as u64;
+        Ok(length > 0)
+    }
+}
+
 /// Writes a tree that still changes: what comes out resembles what [`write`] will write, and nothing else is true of it. What
 /// cannot be read any more is left out. Ends early where `ended` says so.
-pub fn sketch(tree: &Rooted, epoch: i64, out: &mut dyn Write, ended: &dyn Fn() -> bool) -> Result<()> {
-    let step = Reporter::silent().step("container");
-    let over = Cell::new(0);
-    let mut out = Aligned { out, over: &over };
-    let mut buffer = vec![0; 256 << 10];
-    let mut writer = TarWriter { tree, epoch, out: &mut out, links: HashMap::new(), step: &step };
+pub fn sketch(tree: &Rooted, epoch: i64, out: &mut dyn Sink, ended: &dyn Fn() -> bool) -> Result<()> {
+    let (step, contents) = (Reporter::silent().step("container"), Contents::default());
+    let mut writer = TarWriter { tree, contents: &contents, epoch, out, links: HashMap::new(), step: &step };
     for entry in entries(tree)? {
-        // A file that was cut off must not move those that follow.
-        if writer.entry(&entry, &mut buffer).is_err() {
-            let rest = (BLOCK - over.get()) % BLOCK;
-            writer.put(&[0; BLOCK][..rest], &entry.path)?;
-        }
+        // A file that is cut off moves those that follow by whole chunks: its others are there, or none.
+        let _ = writer.entry(&entry);
         if ended() {
             return Ok(());
         }
     }
-    writer.out.write_all(&END).or_cannot(|| "write the archive")
-}
-
-/// Counts what is written of the last block.
-struct Aligned<'a> {
-    out: &'a mut dyn Write,
-    over: &'a Cell<usize>,
-}
-
-impl Write for Aligned<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.over.set((self.over.get() + written) % BLOCK);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.out.flush()
-    }
+    writer.out.blocks(&END)
 }
 
 /// Writes the pieces and the end of the archive to `out`. Names have no leading `./`; the tree's root is the member
 /// `./`. Sockets are left out with a warning.
-pub fn write(tree: &ScrubbedTree, pieces: &[Piece], out: &mut dyn Write, step: &Step) -> Result<()> {
-    stream(tree.tree(), tree.epoch(), pieces, out, step)
-}
-
-fn stream(tree: &Rooted, epoch: i64, pieces: &[Piece], out: &mut dyn Write, step: &Step) -> Result<()> {
-    let mut writer = TarWriter { tree, epoch, out, links: HashMap::new(), step };
-    let mut buffer = vec![0; 256 << 10];
+pub fn write(tree: &ScrubbedTree, pieces: &[Piece], out: &mut dyn Sink, step: &Step) -> Result<()> {
+    let (epoch, contents) = (tree.epoch(), tree.contents());
+    let mut writer = TarWriter { tree: tree.tree(), contents, epoch, out, links: HashMap::new(), step };
     for piece in pieces {
         match piece {
-            Piece::Whole(entry) => writer.entry(entry, &mut buffer)?,
-            Piece::Shell(entry) => writer.entry(&Entry { mtime: 0, ..entry.clone() }, &mut buffer)?,
+            Piece::Whole(entry) => writer.entry(entry)?,
+            Piece::Shell(entry) => writer.entry(&Entry { mtime: 0, ..entry.clone() })?,
             Piece::Whiteout(path) => writer.whiteout(path)?,
         }
     }
-    writer.out.write_all(&END).or_cannot(|| "write the archive")
+    writer.out.blocks(&END)
 }
 
 /// Whether a path is a part of an image, and not of a running system.
@@ -117,15 +179,16 @@ pub fn belongs(path: &RootPath) -> bool {
 
 struct TarWriter<'a> {
     tree: &'a Rooted,
+    contents: &'a Contents,
     epoch: i64,
-    out: &'a mut dyn Write,
+    out: &'a mut dyn Sink,
     /// The first name of each file that has several.
     links: HashMap<(u64, u64), Vec<u8>>,
     step: &'a Step,
 }
 
 impl TarWriter<'_> {
-    fn entry(&mut self, entry: &Entry, buffer: &mut [u8]) -> Result<()> {
+    fn entry(&mut self, entry: &Entry) -> Result<()> {
         let path = &entry.path;
         if entry.kind == Kind::Socket {
             self.warn(format!("the socket {path} is left out: an archive cannot hold it"));
@@ -138,15 +201,15 @@ impl TarWriter<'_> {
         if entry.links > 1 && !entry.is_folder() {
             if let Some(first) = self.links.get(&entry.inode) {
                 let header = self.header(entry, &name, Type::HardLink(first), &[]);
-                return self.put(&header.encode(), path);
+                return self.out.blocks(&header.encode());
             }
             self.links.insert(entry.inode, name.clone());
         }
         let xattrs = self.xattrs(path)?;
         let header = self.header(entry, &name, Type::Is(&entry.kind), &xattrs);
-        self.put(&header.encode(), path)?;
+        self.out.blocks(&header.encode())?;
         if entry.is_file() && entry.size.0 > 0 {
-            self.content(entry, buffer)?;
+            self.out.content(&FileInTree::new(self.tree, entry, self.contents))?;
         }
         self.step.advance(1, entry.size.0);
         Ok(())
@@ -164,7 +227,7 @@ impl TarWriter<'_> {
             size: 0,
             xattrs: &[],
         };
-        self.put(&header.encode(), path)
+        self.out.blocks(&header.encode())
     }
 
     fn header<'h>(
@@ -178,24 +241,6 @@ impl TarWriter<'_> {
         Header { name, what, mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime, size: entry.size.0, xattrs }
     }
 
-    fn content(&mut self, entry: &Entry, buffer: &mut [u8]) -> Result<()> {
-        let path = &entry.path;
-        let mut file = self.tree.open_file(path)?;
-        let mut left = entry.size.0;
-        while left > 0 {
-            let want = left.min(buffer.len() as u64) as usize;
-            let read = file.read(&mut buffer[..want]).or_cannot(|| format!("read {path} in the image"))?;
-            if read == 0 {
-                return Err(Error::cannot(Exit::Io, format!("read {path} in the image"))
-                    .because(format!("it became shorter than {} bytes meanwhile", entry.size.0)));
-            }
-            self.put(&buffer[..read], path)?;
-            left -= read as u64;
-        }
-        let padding = (BLOCK as u64 - entry.size.0 % BLOCK as u64) % BLOCK as u64;
-        self.put(&[0; BLOCK][..padding as usize], path)
-    }
-
     fn xattrs(&self, path: &RootPath) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let (xattrs, strange) = xattrs(self.tree, path)?;
         for name in strange {
@@ -205,10 +250,6 @@ impl TarWriter<'_> {
             ));
         }
         Ok(xattrs)
-    }
-
-    fn put(&mut self, bytes: &[u8], path: &RootPath) -> Result<()> {
-        self.out.write_all(bytes).or_cannot(|| format!("write {path} to the archive"))
     }
 
     fn warn(&self, text: String) {

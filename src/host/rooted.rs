@@ -201,6 +201,12 @@ impl Rooted {
         Ok(Rooted { folder, path: path.to_path_buf() })
     }
 
+    /// The same folder, opened once more.
+    pub fn again(&self) -> Result<Rooted> {
+        let folder = self.folder.try_clone().or_cannot(|| format!("open {}", self.path.display()))?;
+        Ok(Rooted { folder, path: self.path.clone() })
+    }
+
     /// The folder on the host. For programs that are given the whole tree; never join image paths to it.
     pub fn host_path(&self) -> &Path {
         &self.path

@@ -4,12 +4,13 @@
 //! hold is looked at once more, in the form in which it ships.
 
 use std::panic::resume_unwind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Order;
 use super::foresight::Foreseen;
 use super::images::with_room;
 use super::pieces::{of_container, with_pieces};
+use crate::audit::Layers;
 use crate::container::{self, Base};
 use crate::error::Result;
 use crate::format::{self, Identity};
@@ -21,43 +22,53 @@ use crate::scrub::{self, ScrubbedTree, Standard};
 use crate::{audit, disk, host};
 
 /// What [`pack`] made.
-pub(super) struct Packed {
+pub(super) struct Packed<'a> {
     /// In the order of the formats.
     pub artifacts: Vec<Artifact>,
     /// Members of a container's archive that another build made.
     pub inherited: Vec<String>,
     /// What was not read back yet.
-    pub to_audit: Option<PathBuf>,
+    pub to_audit: Option<ToAudit<'a>>,
+}
+
+/// A packed artifact that nobody has looked at as a whole.
+pub(super) struct ToAudit<'a> {
+    path: PathBuf,
+    /// What was seen of it while it was written.
+    layers: Option<Layers<'a>>,
 }
 
 /// What was packed is read back and audited once more. What a base ships (`inherited`) is not of this build: whoever made it
 /// answers for it.
 pub(super) fn audit_packed(
-    path: &Path,
+    ToAudit { path, layers }: ToAudit<'_>,
     inherited: &[String],
     standard: Standard<'_>,
     order: &Order,
     reporter: &Reporter,
 ) -> Result<()> {
     // Written back while it is read: publishing has little left to wait for.
-    host::file::begin_to_sync(path);
+    host::file::begin_to_sync(&path);
     let step = reporter.step("audit");
-    let report = audit::audit_own(path, inherited, &order.work_dir, standard, &step)?;
+    let report = match layers {
+        Some(layers) => audit::audit_rest(&path, inherited, layers, &order.work_dir, &step)?,
+        None => audit::audit_own(&path, inherited, &order.work_dir, standard, &step)?,
+    };
     scrub::refuse_leftovers(&report)?;
     step.finish(&format!("{} files read back: nothing left", report.files));
     Ok(())
 }
 
 /// From the scrubbed tree to the files that are shipped. A disk is audited while its formats are written.
-pub(super) fn pack(
+pub(super) fn pack<'a>(
     plan: &Plan,
     tree: &ScrubbedTree,
     base: Option<&Base>,
     foreseen: Option<Foreseen>,
-    standard: Standard<'_>,
+    standard: Standard<'a>,
     order: &Order,
     reporter: &Reporter,
-) -> Result<Packed> {
+) -> Result<Packed<'a>> {
     let (folder, stem) = (order.folder.as_path(), plan.image.stem());
     let artifact = match &plan.output {
         Output::Disk(disk) => {
@@ -81,10 +92,10 @@ pub(super) fn pack(
                 step.finish(&format!("{}, {}", artifact.format, artifact.size));
                 Ok(artifact)
             };
-            let raw = raw.path().to_path_buf();
+            let to_audit = ToAudit { path: raw.path().to_path_buf(), layers: None };
             // All formats hold the same disk.
             return std::thread::scope(|scope| {
-                let audited = scope.spawn(|| audit_packed(&raw, &[], standard, order, reporter));
+                let audited = scope.spawn(|| audit_packed(to_audit, &[], standard, order, reporter));
                 let artifacts: Result<Vec<Artifact>> = disk.formats.iter().map(write).collect();
                 audited.join().unwrap_or_else(|panic| resume_unwind(panic))?;
                 let mut artifacts = artifacts?;
@@ -108,13 +119,14 @@ pub(super) fn pack(
             let foreseen = foreseen.filter(|foreseen| foreseen.how == container.compression);
             let foreseen = foreseen.map(|foreseen| foreseen.search);
             let what = of_container(container.compression);
+            let layers = Layers::new(standard);
             let artifact = with_pieces(what, plan, order, reporter, foreseen, |pieces| {
-                let written = container::write(&image, folder, &stem, pieces, &step)?;
+                let written = container::write_and_read(&image, folder, &stem, pieces, &layers, &step)?;
                 inherited = written.inherited;
                 Ok(written.artifact)
             })?;
             step.finish(&format!("{}, {}", artifact.format, artifact.size));
-            let to_audit = Some(folder.join(&artifact.name));
+            let to_audit = Some(ToAudit { path: folder.join(&artifact.name), layers: Some(layers) });
             return Ok(Packed { artifacts: vec![artifact], inherited, to_audit });
         }
         Output::RootTarball => {
@@ -124,6 +136,6 @@ pub(super) fn pack(
             artifact
         }
     };
-    let to_audit = Some(folder.join(&artifact.name));
+    let to_audit = Some(ToAudit { path: folder.join(&artifact.name), layers: None });
     Ok(Packed { artifacts: vec![artifact], inherited: Vec::new(), to_audit })
 }

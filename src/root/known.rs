@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tree::{Entry, RootPath, RootTree, Rooted};
 use crate::error::Result;
+use crate::pieces::content::Content;
 
 /// Notes about files, by their inode numbers in the filesystem of the tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +20,8 @@ pub struct Notes {
     pub clean: BTreeSet<u32>,
     /// SHA-256 of their content, in hexadecimal.
     pub digests: BTreeMap<u32, String>,
+    /// What layers have to know of their content.
+    pub contents: BTreeMap<u32, Content>,
 }
 
 /// Notes that hold for the tree in `lower`, of which changes go to `upper`.
@@ -68,6 +71,7 @@ impl Known {
         let mut notes = self.notes.clone();
         notes.clean.extend(learned.clean.intersection(&single));
         notes.digests.extend(learned.digests.into_iter().filter(|(number, _)| single.contains(number)));
+        notes.contents.extend(learned.contents.into_iter().filter(|(number, _)| single.contains(number)));
         Ok((notes != self.notes).then(|| (self.ground.clone(), notes)))
     }
 }
@@ -93,6 +97,21 @@ impl Unchanged<'_> {
     /// SHA-256 of the file's content.
     pub fn digest(&self, entry: &Entry) -> Option<&str> {
         self.noted(entry).and_then(|(known, number)| known.notes.digests.get(&number)).map(String::as_str)
+    }
+
+    /// What layers have to know of the file's content.
+    pub fn content(&self, entry: &Entry) -> Option<&Content> {
+        let content = self.noted(entry).and_then(|(known, number)| known.notes.contents.get(&number));
+        content.filter(|content| content.length() == entry.size.0)
+    }
+
+    /// This is what layers have to know of the file's content.
+    pub fn learn_content(&self, entry: &Entry, content: &Content) {
+        if let Some((known, number)) = self.noted(entry)
+            && !known.notes.contents.contains_key(&number)
+        {
+            known.learned.lock().unwrap_or_else(PoisonError::into_inner).contents.insert(number, content.clone());
+        }
     }
 
     /// Nothing was found in this file.

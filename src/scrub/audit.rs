@@ -13,11 +13,13 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::error::{OrCannot, Result};
+use crate::pieces::content::{Content, Contents};
 use crate::plan::{ScrubPlan, ScrubPreset, UpdateStack};
 use crate::root::tree::Entry;
 use crate::root::{RootPath, RootTree};
 use crate::scrub::{Asked, BuildHost};
 pub use content::Mark;
+use content::Window;
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -107,6 +109,7 @@ impl Standard<'_> {
 pub struct Auditor<'a> {
     standard: Standard<'a>,
     seen: Vec<Sighting>,
+    window: Window,
 }
 
 /// A file that was looked at.
@@ -121,12 +124,12 @@ pub struct Sighting {
 impl<'a> Auditor<'a> {
     /// Nothing has been seen yet.
     pub fn new(standard: Standard<'a>) -> Auditor<'a> {
-        Auditor { standard, seen: Vec::new() }
+        Auditor { standard, seen: Vec::new(), window: Window::new() }
     }
 
     /// Looks at an entry; `content` is read to its end if the entry is a regular file.
     pub fn see(&mut self, entry: Entry, content: &mut dyn Read) -> std::io::Result<()> {
-        let sighting = content::look(entry, content, &self.standard)?;
+        let sighting = content::look(entry, content, &self.standard, &mut self.window, None)?;
         self.seen.push(sighting);
         Ok(())
     }
@@ -140,6 +143,11 @@ impl<'a> Auditor<'a> {
         }));
     }
 
+    /// Takes over what another one has seen, as if it had been seen now.
+    pub fn take_over(&mut self, other: Auditor<'a>) {
+        self.seen.extend(other.seen);
+    }
+
     /// The judgement on everything that was seen.
     pub fn report(self) -> Report {
         judge::judge(&self.standard, &self.seen)
@@ -149,24 +157,48 @@ impl<'a> Auditor<'a> {
 /// Audits a whole tree, on all processors. A file in which an earlier audit found nothing, and which is judged by nothing but
 /// what can be found in it, is not read again.
 pub fn audit(tree: &RootTree, standard: Standard) -> Result<Report> {
+    audit_and_sum(tree, standard, Sums::Unwanted).map(|(report, _)| report)
+}
+
+/// Whether an audit says what layers have to know of the files that it reads anyway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sums {
+    /// Yes.
+    Wanted,
+    /// No: nothing is said.
+    Unwanted,
+}
+
+/// As [`audit`], with what layers have to know of the files.
+pub fn audit_and_sum(tree: &RootTree, standard: Standard, sums: Sums) -> Result<(Report, Contents)> {
     let entries = tree.walk(&RootPath::root())?;
     let unchanged = tree.unchanged()?;
-    let look = |entry: Entry| {
-        if unchanged.is_clean(&entry) && !content::is_wanted(&entry) {
-            return Ok(Sighting { entry, marks: Vec::new(), content: None });
+    let look = |window: &mut Window, entry: Entry| {
+        let (path, mut chunks) = (entry.path.clone(), Vec::new());
+        let named = |content| Some((path.as_bytes().to_vec(), content));
+        let known = if sums == Sums::Wanted { unchanged.content(&entry).cloned() } else { None };
+        let is_known = sums == Sums::Unwanted || known.is_some() || entry.size.0 == 0;
+        if is_known && unchanged.is_clean(&entry) && !content::is_wanted(&entry) {
+            return Ok((Sighting { entry, marks: Vec::new(), content: None }, known.and_then(named)));
         }
-        let path = entry.path.clone();
+        let wanted = (sums == Sums::Wanted).then_some(&mut chunks);
         let sighting = match entry.is_file() {
-            true => content::look(entry, &mut tree.open_file(&path)?, &standard),
-            false => content::look(entry, &mut std::io::empty(), &standard),
+            true => content::look(entry, &mut tree.open_file(&path)?, &standard, window, wanted),
+            false => content::look(entry, &mut std::io::empty(), &standard, window, None),
         };
-        sighting.or_cannot(|| format!("read {path} in the image"))
+        let sighting = sighting.or_cannot(|| format!("read {path} in the image"))?;
+        let content = (!chunks.is_empty()).then(|| Content::of(chunks));
+        if let Some(content) = &content {
+            unchanged.learn_content(&sighting.entry, content);
+        }
+        Ok((sighting, content.and_then(named)))
     };
-    let seen = entries.into_par_iter().map(look).collect::<Result<Vec<Sighting>>>()?;
+    let seen = entries.into_par_iter().map_init(Window::new, look).collect::<Result<Vec<_>>>()?;
+    let (seen, contents): (Vec<Sighting>, Vec<_>) = seen.into_iter().unzip();
     seen.iter()
         .filter(|sighting| sighting.marks.is_empty())
         .for_each(|sighting| unchanged.learn_clean(&sighting.entry));
-    Ok(judge::judge(&standard, &seen))
+    Ok((judge::judge(&standard, &seen), contents.into_iter().flatten().collect()))
 }
 
 #[cfg(test)]

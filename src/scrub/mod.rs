@@ -17,11 +17,12 @@ mod scrubber;
 use serde::Serialize;
 
 use crate::error::{Error, Exit, Result};
+use crate::pieces::content::Contents;
 use crate::plan::{ScrubPlan, ScrubPreset};
 use crate::report::Reporter;
 use crate::root::{RootPath, RootTree};
 pub use asked::{Asked, BuildHost, Database, DescribedPaths};
-pub use audit::{Auditor, Finding, Report, Severity, Standard, audit};
+pub use audit::{Auditor, Finding, Report, Severity, Standard, Sums, audit, audit_and_sum};
 pub use rule::{chosen, rule_names};
 use scrubber::Scrubber;
 
@@ -32,6 +33,7 @@ pub struct ScrubbedTree {
     actions: Vec<Action>,
     epoch: i64,
     report: Report,
+    contents: Contents,
 }
 
 /// What a rule did to a path; the manifest records it.
@@ -79,6 +81,19 @@ pub fn scrub(
     epoch: i64,
     reporter: &Reporter,
 ) -> Result<ScrubbedTree> {
+    scrub_and_sum(plan, tree, asked, host, epoch, Sums::Unwanted, reporter)
+}
+
+/// As [`scrub`]; with [`Sums::Wanted`] the tree knows its [`ScrubbedTree::contents`].
+pub fn scrub_and_sum(
+    plan: &ScrubPlan,
+    tree: RootTree,
+    asked: &Asked,
+    host: &BuildHost,
+    epoch: i64,
+    sums: Sums,
+    reporter: &Reporter,
+) -> Result<ScrubbedTree> {
     let step = reporter.step("scrub");
     let rules = rule::chosen(plan)?;
     step.total(rules.len() as u64 + 1);
@@ -91,14 +106,14 @@ pub fn scrub(
     database::replace(&mut scrubber)?;
     let actions = scrubber.into_actions();
     step.now("audit");
-    let report = audit(&tree, Standard::Build { plan, asked, host })?;
+    let (report, contents) = audit_and_sum(&tree, Standard::Build { plan, asked, host }, sums)?;
     for finding in &report.findings {
         reporter
             .log_line(&format!("audit: {:?} {} {} {}", finding.severity, finding.class, finding.path, finding.what));
     }
     refuse_leftovers(&report)?;
     step.finish(&summary(plan, rules.len(), &actions, &report));
-    Ok(ScrubbedTree { tree, actions, epoch, report })
+    Ok(ScrubbedTree { tree, actions, epoch, report, contents })
 }
 
 /// 65 where an audit found what may not ship.
@@ -144,12 +159,17 @@ impl ScrubbedTree {
     #[cfg(any(test, feature = "unaudited"))]
     #[doc(hidden)]
     pub fn unaudited(tree: RootTree, epoch: i64) -> ScrubbedTree {
-        ScrubbedTree { tree, actions: Vec::new(), epoch, report: Report::default() }
+        ScrubbedTree { tree, actions: Vec::new(), epoch, report: Report::default(), contents: Contents::default() }
     }
 
     /// The tree, for reading.
     pub fn tree(&self) -> &RootTree {
         &self.tree
+    }
+
+    /// What the audit noted of files that it read, for layers.
+    pub fn contents(&self) -> &Contents {
+        &self.contents
     }
 
     /// What the scrub did.

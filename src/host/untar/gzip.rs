@@ -198,13 +198,13 @@ impl Slot {
 }
 
 /// libdeflate's decoder.
-struct Decoder(std::ptr::NonNull<sys::libdeflate_decompressor>);
+pub(super) struct Decoder(std::ptr::NonNull<sys::libdeflate_decompressor>);
 
 // SAFETY: the decoder is memory of its own, without ties to a thread (libdeflate.h: one thread at a time).
 unsafe impl Send for Decoder {}
 
 impl Decoder {
-    fn new() -> Decoder {
+    pub fn new() -> Decoder {
         // SAFETY: no arguments; null where there is no memory.
         match std::ptr::NonNull::new(unsafe { sys::libdeflate_alloc_decompressor() }) {
             Some(decoder) => Decoder(decoder),
@@ -214,7 +214,7 @@ impl Decoder {
 
     /// Bytes of `input` that the first member takes, and of its content in `output`; `None` where it is cut off, damaged, or
     /// too large.
-    fn member(&mut self, input: &[u8], output: &mut [u8]) -> Option<(usize, usize)> {
+    pub fn member(&mut self, input: &[u8], output: &mut [u8]) -> Option<(usize, usize)> {
         let (mut read, mut made) = (0, 0);
         // SAFETY: both pointers are to slices of these lengths, which live until the call returns.
         let result = unsafe {

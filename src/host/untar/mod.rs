@@ -9,6 +9,7 @@ mod gzip;
 mod member;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -23,6 +24,7 @@ use rustix::io::Errno;
 
 pub use self::compression::{Compression, decompressed};
 pub use self::member::{Dialect, Member, Members, What};
+pub use self::whole::MemberDecoder;
 use super::rooted::{Kind, RootPath, Rooted, remove_at};
 use crate::bytes::Bytes;
 use crate::error::{Error, Exit, OrCannot, Result};

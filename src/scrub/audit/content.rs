@@ -9,6 +9,7 @@ use memchr::memmem;
 
 use super::{Sighting, Standard};
 use crate::package::rpmdb::Format;
+use crate::pieces::content::{CHUNK, Chunk};
 use crate::root::RootPath;
 use crate::root::tree::Entry;
 use crate::scrub::owned;
@@ -24,8 +25,8 @@ pub enum Mark {
     HostName(String),
 }
 
-/// How much is read at a time.
-const PIECE: usize = 1 << 20;
+/// How much is read at a time: whole chunks, and what the processor's cache holds.
+const PIECE: usize = CHUNK;
 /// How much of the end of a piece is looked at again: a key's header and its first lines, or a long path.
 const OVERLAP: usize = 4 << 10;
 /// Configuration files are judged by their content up to this size, lists of packages' files up to a hundred times it.
@@ -33,28 +34,49 @@ const SMALL: u64 = 256 << 10;
 /// Names shorter than this are ordinary words.
 const SHORTEST_NAME: usize = 6;
 
-/// Reads `content` if the entry is a regular file.
-pub(super) fn look(entry: Entry, content: &mut dyn Read, standard: &Standard) -> std::io::Result<Sighting> {
+/// Room for what is read of one file after the other: new memory for each would take longer than looking at it.
+#[derive(Debug)]
+pub(super) struct Window(Vec<u8>);
+
+impl Window {
+    pub fn new() -> Window {
+        Window(vec![0; OVERLAP + PIECE])
+    }
+}
+
+/// Reads `content` if the entry is a regular file. `chunks` gets what layers have to know of it.
+pub(super) fn look(
+    entry: Entry,
+    content: &mut dyn Read,
+    standard: &Standard,
+    Window(window): &mut Window,
+    mut chunks: Option<&mut Vec<Chunk>>,
+) -> std::io::Result<Sighting> {
     let mut sighting = Sighting { entry, marks: Vec::new(), content: None };
     if !sighting.entry.is_file() {
         return Ok(sighting);
     }
     let keep = wanted(&sighting.entry.path, sighting.entry.size.0);
     let mut kept = Vec::new();
-    let mut window = Vec::new();
-    let mut length = 0;
+    let (mut carried, mut length) = (0, 0);
     loop {
-        let carried = window.len().min(OVERLAP);
-        window.drain(..window.len() - carried);
-        let read = Read::take(&mut *content, PIECE as u64).read_to_end(&mut window)?;
-        if read == 0 {
-            break;
-        }
+        let read = fill(content, &mut window[carried..carried + PIECE])?;
+        let piece = &window[carried..carried + read];
         length += read as u64;
         if keep {
-            kept.extend_from_slice(&window[carried..]);
+            kept.extend_from_slice(piece);
         }
-        search(&window, standard, &mut sighting.marks);
+        if let Some(chunks) = &mut chunks {
+            chunks.extend(piece.chunks(CHUNK).map(Chunk::of));
+        }
+        let end = carried + read;
+        let edges = Edges { begins: carried == 0, ends: read < PIECE };
+        search(&window[..end], edges, standard, &mut sighting.marks);
+        if edges.ends {
+            break;
+        }
+        window.copy_within(end - OVERLAP..end, 0);
+        carried = OVERLAP;
     }
     sighting.marks.sort();
     sighting.marks.dedup();
@@ -62,6 +84,20 @@ pub(super) fn look(entry: Entry, content: &mut dyn Read, standard: &Standard) ->
     sighting.entry.size = crate::bytes::Bytes(length);
     sighting.content = keep.then_some(kept);
     Ok(sighting)
+}
+
+/// Reads until `piece` is full or nothing is left.
+fn fill(content: &mut dyn Read, piece: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < piece.len() {
+        match content.read(&mut piece[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 /// Whether the judgement needs the whole content of this entry.
@@ -82,7 +118,14 @@ fn wanted(path: &RootPath, size: u64) -> bool {
         || (small && size <= SMALL)
 }
 
-fn search(window: &[u8], standard: &Standard, marks: &mut Vec<Mark>) {
+/// Which edges of a window are the file's. What touches another one is inside of the window before or after it, too.
+#[derive(Clone, Copy, Debug)]
+struct Edges {
+    begins: bool,
+    ends: bool,
+}
+
+fn search(window: &[u8], edges: Edges, standard: &Standard, marks: &mut Vec<Mark>) {
     for at in memmem::find_iter(window, b"-----BEGIN ") {
         marks.extend(private_key(&window[at..]).map(Mark::PrivateKey));
     }
@@ -95,6 +138,9 @@ fn search(window: &[u8], standard: &Standard, marks: &mut Vec<Mark>) {
     }
     for name in host.names.iter().filter(|name| name.len() >= SHORTEST_NAME) {
         let word = |at: usize| {
+            if (at == 0 && !edges.begins) || (at + name.len() == window.len() && !edges.ends) {
+                return false;
+            }
             let before = at.checked_sub(1).and_then(|index| window.get(index));
             let after = window.get(at + name.len());
             ![before, after].into_iter().flatten().any(u8::is_ascii_alphanumeric)
@@ -162,8 +208,53 @@ mod tests {
             tree.write(&"/x".into(), &content, 0o644).unwrap();
             let entry = tree.entry(&"/x".into()).unwrap().unwrap();
             let standard = Standard::Artifact(crate::plan::ScrubPreset::Vm);
-            let sighting = look(entry, &mut content.as_slice(), &standard).unwrap();
+            let (mut window, mut chunks) = (Window::new(), Vec::new());
+            let sighting =
+                look(entry.clone(), &mut content.as_slice(), &standard, &mut window, Some(&mut chunks)).unwrap();
             assert_eq!(sighting.marks, [Mark::PrivateKey("EC PRIVATE KEY".into())], "{before}");
+            assert_eq!(chunks, content.chunks(CHUNK).map(Chunk::of).collect::<Vec<_>>());
+            let again = look(entry, &mut content.as_slice(), &standard, &mut window, None).unwrap();
+            assert_eq!((again.entry.size.0, again.marks), (content.len() as u64, sighting.marks));
         }
+    }
+
+    #[test]
+    fn a_name_is_a_word_wherever_pieces_begin_and_end() {
+        let host =
+            crate::scrub::BuildHost { names: ["builder7".to_string()].into(), ..crate::scrub::BuildHost::unknown() };
+        let (plan, asked) = (
+            crate::plan::ScrubPlan { preset: crate::plan::ScrubPreset::Vm, except: Vec::new() },
+            crate::scrub::Asked {
+                paths: Default::default(),
+                passwords: Default::default(),
+                update_stack: crate::plan::UpdateStack::Kept,
+                database: Default::default(),
+            },
+        );
+        let standard = Standard::Build { plan: &plan, asked: &asked, host: &host };
+        let folder = tempfile::tempdir().unwrap();
+        let tree = crate::root::RootTree::open(folder.path()).unwrap();
+        tree.write(&"/x".into(), b"", 0o644).unwrap();
+        let entry = tree.entry(&"/x".into()).unwrap().unwrap();
+        let mut window = Window::new();
+        let mut found = |content: &[u8]| {
+            let sighting = look(entry.clone(), &mut &*content, &standard, &mut window, None).unwrap();
+            !sighting.marks.is_empty()
+        };
+        for near in [PIECE - OVERLAP, PIECE, 2 * PIECE - OVERLAP, 2 * PIECE] {
+            for at in near - 9..=near + 9 {
+                for (text, is_word) in
+                    [(" builder7 ", true), (" builder7", true), ("xbuilder7 ", false), (" builder7x", false)]
+                {
+                    let mut content = vec![b'\n'; at];
+                    content.extend_from_slice(text.as_bytes());
+                    assert_eq!(found(&content), is_word, "{text} at {at}");
+                    content.resize(content.len() + PIECE, if is_word { b'\n' } else { b'y' });
+                    assert_eq!(found(&content), is_word, "{text} at {at}, and more");
+                }
+            }
+        }
+        assert!(found(b"builder7"));
+        assert!(!found(b""));
     }
 }
