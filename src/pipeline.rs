@@ -176,6 +176,7 @@ pub fn prepare(plan: &Plan, order: &Order, root: &Path, reporter: &Reporter) -> 
         host::namespace::kill_everything_else()?;
         drop(tree);
         workspace.keep(root, reporter)?;
+        workspace.nothing_is_lost()?;
         let Grown { described, builds_began, .. } = grown;
         let base = supplies.base.as_ref().map(Base::digest).unwrap_or_default();
         let embedded = supplies.embedded.records();
@@ -416,6 +417,7 @@ fn finish(
     let Packed { artifacts, inherited, to_audit } =
         pack(plan, &scrubbed, base.as_ref(), foreseen, standard, order, reporter)?;
     report(plan, order, scrubbed.tree(), reporter)?;
+    workspace.nothing_is_lost()?;
     let learned = scrubbed.tree().learned()?;
     let scrub = ScrubRecord { plan: plan.scrub.clone(), actions: scrubbed.into_actions() };
     if order.keep_root == KeepRoot::No {

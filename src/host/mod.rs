@@ -9,6 +9,7 @@ pub mod folder;
 pub mod identity;
 pub mod lock;
 pub mod loop_device;
+pub mod loss;
 pub mod mount;
 pub mod namespace;
 mod new_root;

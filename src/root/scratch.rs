@@ -11,6 +11,7 @@ use crate::bytes::Bytes;
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host::file;
 use crate::host::loop_device::{Access, LoopDevice};
+use crate::host::loss::Loss;
 use crate::host::mount::Mount;
 use crate::host::program::Program;
 use crate::report::Reporter;
@@ -42,6 +43,9 @@ pub(super) const CHANGES: Purpose =
 /// A mounted filesystem.
 #[derive(Debug)]
 pub(super) struct Scratch {
+    // Dropped in this order.
+    /// What is written to it; nothing is where it is somebody else's.
+    loss: Option<Loss>,
     mount: Mount,
     device: LoopDevice,
     length: Bytes,
@@ -90,22 +94,25 @@ impl Scratch {
             .arg(device.path())
             .run(reporter)?;
         let mount = mount(folder, purpose, &device, Access::Write)?;
-        Ok(Scratch { mount, device, length: size, image: Some(image), is_written: AtomicBool::new(false) })
+        let loss = Some(Loss::watch(mount.path(), &device, &file, &image)?);
+        Ok(Scratch { loss, mount, device, length: size, image: Some(image), is_written: AtomicBool::new(false) })
     }
 
     /// The filesystem in the image of this purpose, `length` bytes, which is in `folder` already.
     pub fn filled(folder: &Path, purpose: Purpose, length: Bytes) -> Result<Scratch, NoScratch> {
         let image = folder.join(purpose.image);
-        let device = attach(&file::open_for_update(&image)?, &image, length, Access::Write)?;
+        let file = file::open_for_update(&image)?;
+        let device = attach(&file, &image, length, Access::Write)?;
         let mount = mount(folder, purpose, &device, Access::Write)?;
-        Ok(Scratch { mount, device, length, image: Some(image), is_written: AtomicBool::new(true) })
+        let loss = Some(Loss::watch(mount.path(), &device, &file, &image)?);
+        Ok(Scratch { loss, mount, device, length, image: Some(image), is_written: AtomicBool::new(true) })
     }
 
     /// The filesystem in somebody else's image, of which nothing changes.
     pub fn shown(folder: &Path, purpose: Purpose, image: &File, length: Bytes) -> Result<Scratch, NoScratch> {
         let device = attach(image, Path::new("stage"), length, Access::Read)?;
         let mount = mount(folder, purpose, &device, Access::Read)?;
-        Ok(Scratch { mount, device, length, image: None, is_written: AtomicBool::new(true) })
+        Ok(Scratch { loss: None, mount, device, length, image: None, is_written: AtomicBool::new(true) })
     }
 
     /// Where it is mounted.
@@ -128,7 +135,7 @@ impl Scratch {
         if !self.mount.forbid_writing()? {
             return Ok(None);
         }
-        let seen = look();
+        let seen = self.nothing_is_lost().and_then(|()| look());
         self.mount.allow_writing()?;
         seen.map(Some)
     }
@@ -138,10 +145,16 @@ impl Scratch {
     pub fn write_out(&self) -> Result<bool> {
         self.mount.give_back_free_blocks();
         let is_written = self.mount.forbid_writing()?;
+        self.nothing_is_lost()?;
         if is_written {
             self.is_written.store(true, Ordering::Relaxed);
         }
         Ok(is_written)
+    }
+
+    /// 74 where what was written is not what is read, now or when memory is needed for something else.
+    pub fn nothing_is_lost(&self) -> Result<()> {
+        self.loss.as_ref().map_or(Ok(()), Loss::check)
     }
 
     /// Unmounts, detaches, and removes the image. `content` names what is in it.
@@ -150,6 +163,7 @@ impl Scratch {
         if !self.is_written.load(Ordering::Relaxed) {
             content.iter().try_for_each(|name| file::remove_tree(&self.mount.path().join(name)))?;
         }
+        drop(self.loss);
         self.mount.close()?;
         self.device.close()?;
         self.image.map_or(Ok(()), |image| file::remove(&image))

@@ -57,6 +57,11 @@ impl View {
         Ok(file::names(&self.upper())?.is_empty())
     }
 
+    /// 74 where a change that was written is not what is read ([`Scratch::nothing_is_lost`]).
+    pub fn nothing_is_lost(&self) -> Result<()> {
+        self.changes.nothing_is_lost()
+    }
+
     /// Ends it; the changes are gone.
     pub fn close(self) -> Result<()> {
         self.mount.close()?;

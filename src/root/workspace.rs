@@ -311,6 +311,13 @@ impl Workspace {
         })
     }
 
+    /// 74 where something of the tree was written to a disk that is full or failed, so that it may be read as something else:
+    /// nothing that was made of the tree may be used then.
+    pub fn nothing_is_lost(&self) -> Result<()> {
+        self.view.as_ref().map_or(Ok(()), View::nothing_is_lost)?;
+        self.scratch.as_ref().map_or(Ok(()), |scratch| scratch.nothing_is_lost())
+    }
+
     /// Ends the reading ahead: before somebody looks at which files are opened.
     pub fn read_no_further(&mut self) {
         self.ahead = None;

@@ -90,6 +90,40 @@ fn a_full_workspace_is_74_and_says_which_filesystem() {
     );
 }
 
+#[test]
+fn a_tree_that_the_disk_did_not_take_is_74_and_not_only_when_it_is_read_again() {
+    need!(root);
+    need!("mke2fs");
+    let _turn = alone();
+    let (parent, before) = (scratch(), Host::look(&[]));
+    let run = |program: &str, arguments: &[&str]| {
+        let path = parent.path().to_str().unwrap();
+        let arguments = arguments.iter().map(|argument| argument.replace("HERE", path));
+        std::process::Command::new(program).args(arguments).status().unwrap().success()
+    };
+    assert!(run("mount", &["-t", "tmpfs", "-o", "size=200m", "none", "HERE"]));
+    let unmount = Unmount(parent.path());
+    let workspace = workspace(parent.path(), WorkspaceKind::Loop).unwrap();
+    let tree = workspace.tree().unwrap();
+    tree.write(&"/first".into(), vec![1; 1 << 20], 0o644).unwrap();
+    workspace.nothing_is_lost().unwrap();
+    assert!(run("sync", &["--file-system", tree.host_path().to_str().unwrap()]));
+    workspace.nothing_is_lost().unwrap();
+    // There was room for it when the workspace was made.
+    assert!(!run("dd", &["if=/dev/zero", "of=HERE/other", "bs=1M", "status=none"]));
+    tree.write(&"/second".into(), vec![2; 8 << 20], 0o644).unwrap();
+    workspace.nothing_is_lost().unwrap_err();
+    for _ in 0..2 {
+        let error = workspace.nothing_is_lost().unwrap_err();
+        assert_eq!(error.exit(), Exit::Io);
+        assert!(error.text().contains("scratch") && error.text().contains("--work-dir"), "{}", error.text());
+    }
+    drop(tree);
+    workspace.close().unwrap();
+    drop(unmount);
+    before.assert_nothing_left(&[parent.path()]);
+}
+
 struct Unmount<'a>(&'a Path);
 
 impl Drop for Unmount<'_> {
