@@ -321,7 +321,7 @@ fn install(
         let described = root::extract_bootstrap_archives(plan, &tree, reporter)?;
         memory.described = described.iter().map(|path| path.as_bytes().to_vec()).collect();
         root::run_script(ScriptPhase::PostBootstrap, plan, &tree, &scripts, reporter)?;
-        stages.keep(Point::Bootstrapped, &memory, workspace)?;
+        stages.keep(Point::Bootstrapped, &mut memory, workspace)?;
     }
     if reached < Point::Installed {
         let install = |reporter: &Reporter| manager.install(packages, Phase::Image, &tree, &sandbox, reporter);
@@ -331,7 +331,7 @@ fn install(
         }
         let host = build_host(order, *epoch, &memory.builds_began);
         memory.is_plain = !ground::lay(plan, supplies, workspace, tree, &host, reporter)?;
-        stages.keep(Point::Installed, &memory, workspace)?;
+        stages.keep(Point::Installed, &mut memory, workspace)?;
     }
     Ok(memory)
 }

@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -340,6 +340,12 @@ fn each_file(folder: &Path, work: &impl Fn(&Path) -> Result<()>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether both are the same file, whatever names it has.
+pub fn is_same(one: &File, other: &File) -> bool {
+    let identity = |file: &File| file.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    identity(one).is_some() && identity(one) == identity(other)
 }
 
 /// Asks the kernel to begin writing a file to its disk (sync_file_range(2)), so that little is left for

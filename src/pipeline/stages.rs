@@ -9,8 +9,8 @@
 //! they meet in any other build.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,7 @@ use crate::package::{Package, Phase};
 use crate::plan::{NetworkForScripts, Plan, ScriptPhase};
 use crate::release::artifact::hex;
 use crate::report::Reporter;
+use crate::root::known::Ground;
 use crate::root::{RootPath, Workspace, WorkspaceKind};
 
 /// The name of the stage with the packages of the bootstrap phase.
@@ -73,9 +74,9 @@ pub struct Memory {
     /// Whether the tree has to be copied, because it cannot be shown lying under its changes.
     #[serde(default)]
     pub is_plain: bool,
-    /// What identifies the tree exactly, where it was kept as it is; not kept.
+    /// What names the tree exactly, where it is kept as it is; not kept.
     #[serde(skip)]
-    pub ground: Option<String>,
+    pub ground: Option<Ground>,
     /// What of a container's layer is compressed already; not kept.
     #[serde(skip)]
     pub(super) foreseen: Option<Foreseen>,
@@ -160,29 +161,40 @@ impl<'a> Stages<'a> {
             None => return stage.remove().map(|()| None),
         };
         let Ok(mut memory) = serde_json::from_value::<Memory>(stage.payload().clone()) else { return Ok(None) };
-        memory.ground = Some(stage.identity().into());
+        memory.ground = Some(Arc::new(OnceLock::from(stage.identity().to_owned())));
         let shown = !memory.is_plain && workspace.show(stage.image(), stage.length(), self.reporter)?;
         if shown { Ok(Some(memory)) } else { restore(&stage, workspace) }
     }
 
     /// Keeps the tree for later builds, if this point is one that is kept: while the build goes on, where the tree stays as it
     /// is. A cache that cannot be written is no reason to fail.
-    pub fn keep(&self, point: Point, memory: &Memory, workspace: &mut Workspace) -> Result<()> {
+    pub fn keep(&self, point: Point, kept: &mut Memory, workspace: &mut Workspace) -> Result<()> {
         let Some(store) = &self.store else { return Ok(()) };
         let Some((_, key)) = self.keys.iter().find(|(kept, _)| *kept == point) else { return Ok(()) };
         let memory =
-            serde_json::to_value(memory).map_err(|error| Error::cannot(Exit::Bug, "keep a stage").because(error))?;
+            serde_json::to_value(&*kept).map_err(|error| Error::cannot(Exit::Bug, "keep a stage").because(error))?;
+        let ground = Ground::default();
         let aside = {
             let (store, key, memory, reporter) = (store.clone(), key.clone(), memory.clone(), self.reporter.clone());
+            let ground = Arc::clone(&ground);
             move |image: Option<(&Path, Bytes)>| {
                 let step = reporter.step("stage");
+                let own = image.map(|(image, _)| file::open(image));
                 let keep = || image.map(|(image, length)| store.take(&key, memory.clone(), image, length));
                 // Not the threads that the build goes on with.
                 let pool = rayon::ThreadPoolBuilder::new().build();
-                step.finish(&told(&key, pool.map_or_else(|_| keep(), |pool| pool.install(keep))));
+                let done = pool.map_or_else(|_| keep(), |pool| pool.install(keep));
+                // Not where another build was faster: the same files have other numbers there.
+                if let (Some(Ok(own)), Ok(Some(stage))) = (&own, store.find(&key))
+                    && file::is_same(own, stage.image())
+                {
+                    ground.get_or_init(|| stage.identity().to_owned());
+                }
+                step.finish(&told(&key, done));
             }
         };
         if workspace.aside(aside) {
+            kept.ground = Some(ground);
             return Ok(());
         }
         let step = self.reporter.step("stage");

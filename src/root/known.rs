@@ -5,13 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use super::tree::{Entry, RootPath, RootTree, Rooted};
 use crate::error::Result;
 use crate::pieces::content::Content;
+
+/// What names a tree exactly, as soon as that is known: in a build that keeps it, this is found out beside scripts.
+pub type Ground = Arc<OnceLock<String>>;
 
 /// Notes about files, by their inode numbers in the filesystem of the tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +30,7 @@ pub struct Notes {
 /// Notes that hold for the tree in `lower`, of which changes go to `upper`.
 #[derive(Debug)]
 pub struct Known {
-    ground: String,
+    ground: Ground,
     lower: PathBuf,
     upper: PathBuf,
     notes: Notes,
@@ -43,7 +46,7 @@ pub struct Unchanged<'a> {
 
 impl Known {
     /// `ground` names exactly this tree.
-    pub(super) fn new(ground: String, lower: PathBuf, upper: PathBuf, notes: Notes) -> Known {
+    pub(super) fn new(ground: Ground, lower: PathBuf, upper: PathBuf, notes: Notes) -> Known {
         Known { ground, lower, upper, notes, learned: Mutex::default() }
     }
 
@@ -61,8 +64,8 @@ impl Known {
         Ok(Unchanged { known: Some(self), changed })
     }
 
-    /// Everything that is known now, by the tree's name; `None` where nothing was learned.
-    pub(super) fn learned(&self) -> Result<Option<(String, Notes)>> {
+    /// Everything that is known now, and the tree's name; `None` where nothing was learned.
+    pub(super) fn learned(&self) -> Result<Option<(Ground, Notes)>> {
         let learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if learned == Notes::default() {
             return Ok(None);
@@ -72,7 +75,7 @@ impl Known {
         notes.clean.extend(learned.clean.intersection(&single));
         notes.digests.extend(learned.digests.into_iter().filter(|(number, _)| single.contains(number)));
         notes.contents.extend(learned.contents.into_iter().filter(|(number, _)| single.contains(number)));
-        Ok((notes != self.notes).then(|| (self.ground.clone(), notes)))
+        Ok((notes != self.notes).then(|| (Arc::clone(&self.ground), notes)))
     }
 }
 

@@ -6,7 +6,7 @@
 use std::ops::Deref;
 use std::path::Path;
 
-use super::known::{Known, Notes, Unchanged};
+use super::known::{Ground, Known, Notes, Unchanged};
 use crate::error::Result;
 pub use crate::host::rooted::{Entry, Kind, RootPath, Rooted};
 
@@ -33,9 +33,9 @@ impl RootTree {
         self.known.as_ref().map_or_else(|| Ok(Unchanged::nothing()), |known| known.unchanged(self))
     }
 
-    /// What earlier builds and this one know of its files, and what identifies the tree below; `None` where this one learned
+    /// What earlier builds and this one know of its files, and what names the tree below; `None` where this one learned
     /// nothing.
-    pub fn learned(&self) -> Result<Option<(String, Notes)>> {
+    pub fn learned(&self) -> Result<Option<(Ground, Notes)>> {
         self.known.as_ref().map_or(Ok(None), Known::learned)
     }
 }

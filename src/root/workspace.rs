@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use super::known::{Known, Notes};
+use super::known::{Ground, Known, Notes};
 use super::scratch::{NoScratch, Scratch, TREE};
 use super::tree::{RootPath, RootTree};
 use super::view::View;
@@ -251,10 +251,10 @@ impl Workspace {
     }
 
     /// The tree, and `notes` about what it was when it was covered; `ground` names exactly that. Without them where it is not.
-    pub fn tree_knowing(&self, ground: &str, notes: Notes) -> Result<RootTree> {
+    pub fn tree_knowing(&self, ground: &Ground, notes: Notes) -> Result<RootTree> {
         let tree = self.tree()?;
         let (Some(scratch), Some(view)) = (&self.scratch, &self.view) else { return Ok(tree) };
-        Ok(tree.knowing(Known::new(ground.into(), scratch.path().join(FOLDER), view.upper(), notes)))
+        Ok(tree.knowing(Known::new(Arc::clone(ground), scratch.path().join(FOLDER), view.upper(), notes)))
     }
 
     /// The work folder, for scratch data of other stages; gone with the workspace.

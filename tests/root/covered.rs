@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use ingot::host::file;
 use ingot::report::Reporter;
-use ingot::root::known::Notes;
+use ingot::root::known::{Ground, Notes};
 use ingot::root::tree::{Kind, RootPath, RootTree};
 use ingot::root::{Workspace, WorkspaceKind};
 
@@ -160,7 +161,8 @@ fn what_is_known_of_a_file_holds_until_it_changes_under_any_name() {
         let clean = entries.iter().filter(|entry| unchanged.is_clean(entry));
         clean.map(|entry| format!("{} {}", entry.path, unchanged.digest(entry).unwrap())).collect()
     };
-    let first = workspace.tree_knowing("ground", Notes::default()).unwrap();
+    let named = Ground::new(OnceLock::from("ground".to_owned()));
+    let first = workspace.tree_knowing(&named, Notes::default()).unwrap();
     assert_eq!((known(&first), first.learned().unwrap()), (Vec::new(), None));
     first.write(&"/etc/new".into(), "", 0o644).unwrap();
     first.set_mode(&"/usr/sparse".into(), 0o600).unwrap();
@@ -170,8 +172,8 @@ fn what_is_known_of_a_file_holds_until_it_changes_under_any_name() {
         unchanged.learn_digest(&entry, "digest");
     }
     let (ground, notes) = first.learned().unwrap().unwrap();
-    assert_eq!(ground, "ground");
-    let again = |notes: &Notes| workspace.tree_knowing("ground", notes.clone()).unwrap();
+    assert_eq!(ground.get().unwrap(), "ground");
+    let again = |notes: &Notes| workspace.tree_knowing(&named, notes.clone()).unwrap();
     // Not what has several names, what is new, what was changed in any way, what is no file.
     let all = ["/etc/four digest", "/usr/lib/deep/two digest", "/usr/lib/three digest"];
     assert_eq!(known(&again(&notes)), all);
