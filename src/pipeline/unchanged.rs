@@ -4,7 +4,6 @@
 //! whether those files are what this build would make. Never trusts a file that it has not read through.
 
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,10 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::stages::{Explain, Reuse, TOOL};
 use super::{Order, Supplies};
-use crate::cache::digest::Hashing;
-use crate::cache::stages::Key;
+use crate::cache::stages::{self, Key};
 use crate::cache::{Sha256, results};
-use crate::error::{Error, Exit, OrCannot, Result, Warning};
+use crate::error::{Error, Exit, Result, Warning};
 use crate::host::file;
 use crate::host::rooted::{RootPath, Rooted};
 use crate::plan::Plan;
@@ -42,10 +40,8 @@ struct Note {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Published {
     name: String,
-    sha256: String,
-    /// BLAKE3 takes a third of the time, and all cores. Computed when the file is read for the first time, so that a build
-    /// that makes something does not read its result for it.
-    blake3: Option<String>,
+    /// Made and compared on all cores ([`stages::digest`]): SHA-256 takes five times as long, and nobody else compares it.
+    content: String,
 }
 
 /// Where the cache remembers what was published in `target`.
@@ -69,7 +65,7 @@ pub(super) struct Earlier {
 /// What a file of the target is now.
 #[derive(Clone, Debug)]
 enum Found {
-    Good(Published),
+    Good,
     Other(String),
 }
 
@@ -102,20 +98,18 @@ impl Earlier {
 }
 
 impl Published {
+    /// What is in `folder` under this name.
+    fn of(folder: &Path, name: String, in_vain: &AtomicBool) -> Result<Published> {
+        let path = folder.join(&name);
+        let content = stages::digest(&file::open(&path)?, file::size_of_tree(&path)?, in_vain)?.to_string();
+        Ok(Published { name, content })
+    }
+
     /// Whether the file in `target` is this one. What cannot be read is another one.
     fn read(&self, target: &Path, stop: &AtomicBool) -> Found {
-        let path = target.join(&self.name);
-        let is_good = match &self.blake3 {
-            Some(known) => {
-                let mut hash = blake3::Hasher::new();
-                (hash.update_mmap_rayon(&path).is_ok() && hash.finalize().to_hex().as_str() == known)
-                    .then(|| known.clone())
-            }
-            None => digests(&path, stop).ok().flatten().filter(|(sha256, _)| *sha256 == self.sha256).map(|both| both.1),
-        };
-        match is_good {
-            Some(blake3) => Found::Good(Published { blake3: Some(blake3), ..self.clone() }),
-            None => Found::Other(self.name.clone()),
+        match Published::of(target, self.name.clone(), stop) {
+            Ok(found) if found == *self && !stop.load(Ordering::Relaxed) => Found::Good,
+            _ => Found::Other(self.name.clone()),
         }
     }
 }
@@ -124,22 +118,6 @@ impl Drop for Earlier {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }
-}
-
-/// SHA-256 and BLAKE3 of a file in hexadecimal; `None` when they are no longer wanted.
-fn digests(path: &Path, stop: &AtomicBool) -> Result<Option<(String, String)>> {
-    let (mut sha256, mut blake3) = (Hashing::new(), blake3::Hasher::new());
-    let (mut file, mut buffer) = (file::open(path)?, vec![0; 256 << 10]);
-    while !stop.load(Ordering::Relaxed) {
-        match file.read(&mut buffer).or_cannot(|| format!("read {}", path.display()))? {
-            0 => return Ok(Some((sha256.finish().to_string(), blake3.finalize().to_hex().to_string()))),
-            length => {
-                sha256.update(&buffer[..length]);
-                blake3.update(&buffer[..length]);
-            }
-        }
-    }
-    Ok(None)
 }
 
 /// Whether the target holds what this build would make; then a mark is left for [`outcome`].
@@ -171,23 +149,16 @@ pub(super) fn is_there(
     }
     let step = reporter.step("verify");
     let read = earlier.read.take().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-    let mut files = Vec::new();
-    let mut other = None;
-    for found in read.unwrap_or_default() {
-        match found {
-            Found::Good(file) => files.push(file),
-            Found::Other(name) => other = other.or(Some(name)),
-        }
-    }
+    let other = read.unwrap_or_default().into_iter().find_map(|found| match found {
+        Found::Good => None,
+        Found::Other(name) => Some(name),
+    });
     if let Some(name) = other {
         step.finish(&format!("{name} is not what was published"));
         say(&format!("result: made again, because {name} in the target changed"));
         return Ok(false);
     }
     step.finish(&format!("{} files are there already: nothing changed", note.files.len()));
-    if files != note.files {
-        file::write_atomically(&place(&order.cache_dir, target), &text(&Note { files, ..note })?)?;
-    }
     warn_again(target, reporter)?;
     file::write(&order.folder.join(UNCHANGED), b"")?;
     Ok(true)
@@ -217,18 +188,9 @@ pub(super) fn note(own: &Key, order: &Order, supplies: &Supplies) -> Result<()> 
             names.push(name);
         }
     }
-    // The artifacts were hashed while they were written.
-    let manifest: serde_json::Value =
-        serde_json::from_slice(&file::read(&order.folder.join("manifest.json"))?).unwrap_or_default();
-    let known = |name: &str| {
-        let mut all = manifest["artifacts"].as_array().into_iter().flatten();
-        Some(all.find(|artifact| artifact["name"] == name)?["sha256"].as_str()?.to_string())
-    };
-    let digest = |name: &str| match known(name) {
-        Some(sha256) => Ok(sha256),
-        None => file::digest(&order.folder.join(name)).map(|digest| hex(&digest)),
-    };
-    let published = |name: String| Ok(Published { sha256: digest(&name)?, blake3: None, name });
+    // They are read from memory while the disk takes them, and have to wait for it anyway.
+    names.iter().for_each(|name| file::begin_to_sync(&order.folder.join(name)));
+    let published = |name| Published::of(&order.folder, name, &AtomicBool::new(false));
     let files = names.into_iter().map(published).collect::<Result<_>>()?;
     let note = Note { key: key(own, supplies), files };
     file::write(&order.folder.join(NOTE), &text(&note)?)

@@ -23,7 +23,7 @@ use crate::bytes::Bytes;
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host::file;
 use crate::host::lock::FileLock;
-pub use copy::copy;
+pub use copy::{copy, digest};
 pub use key::{Difference, Key};
 
 /// The end of every file, and the version of its form.
