@@ -10,7 +10,7 @@ use crate::support::packages::DATE;
 use crate::support::program::{run, text};
 use crate::support::rpm::{RpmWorld, need_rpm_world};
 use crate::support::server::Server;
-use crate::support::{need, scratch, together};
+use crate::support::{alone, need, scratch, together};
 
 pub(crate) const DESCRIPTION: &str = r#"<?xml version="1.0" encoding="utf-8"?>
 <image schemaversion="8.0" name="tiny">
@@ -72,7 +72,7 @@ fn a_container_of_dnfs_packages_runs_and_has_no_trace_of_dnfs_work() {
     need!(root);
     need_rpm_world!();
     need!("dnf-3", "gpgv", "podman", "runc");
-    let _turn = together();
+    let _turn = alone();
     let world = RpmWorld::open();
     let folder = scratch();
     let at = |name: &str| folder.path().join(name);

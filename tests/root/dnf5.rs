@@ -10,7 +10,7 @@ use crate::support::packages::DATE;
 use crate::support::program::{finish, run, text};
 use crate::support::rpm::{RpmWorld, Signer, need_rpm_world};
 use crate::support::server::Server;
-use crate::support::{need, newer, scratch, together};
+use crate::support::{alone, need, newer, scratch};
 
 /// A folder of one test, in which `served/7` is the tiny RPM world, and a host that sees it.
 struct Bench {
@@ -59,7 +59,7 @@ fn a_container_of_dnf5s_packages_is_whole_and_has_no_trace_of_dnf5s_work() {
     need_rpm_world!();
     need!("mmdebstrap", "unshare");
     let Some(bench) = Bench::open() else { return };
-    let _turn = together();
+    let _turn = alone();
     bench.world.copy(&bench.path("served/7"));
     let server = Server::start(bench.path("served"));
     let before = leaks::Host::look(&[&bench.path("work")]);
@@ -120,7 +120,7 @@ fn what_dnf5_or_rpm_6_refuses_ends_the_build_with_its_reason_and_leaves_nothing(
     need_rpm_world!();
     need!("mmdebstrap", "unshare");
     let Some(bench) = Bench::open() else { return };
-    let _turn = together();
+    let _turn = alone();
     let world = &bench.world;
     world.copy(&bench.path("served/7"));
     for (name, make) in [

@@ -1,7 +1,7 @@
 //! Several outputs of one description, made at the same time from one installed tree.
 
 use crate::support::image::{Bench, Description, digests};
-use crate::support::{need, together};
+use crate::support::{alone, need, together};
 
 const CONTAINER: &str = "<type image=\"docker\"><containerconfig name=\"tiny\"/></type>";
 const OCI: &str = "<type image=\"oci\"><containerconfig name=\"tiny\"/></type>";
@@ -68,7 +68,7 @@ fn outputs_that_need_other_trees_are_refused_by_name() {
 #[test]
 fn a_script_that_fails_for_one_output_fails_the_build_and_leaves_nothing() {
     need!(root);
-    let _turn = together();
+    let _turn = alone();
     let bench = Bench::new();
     let description = description(&bench).script("config.sh", ". /.profile; test \"$kiwi_type\" != docker");
     let before = bench.look();
