@@ -131,7 +131,8 @@ fn descendants(ancestor: i32) -> BTreeSet<String> {
         let Some((head, tail)) = stat.rsplit_once(')') else { continue };
         let mut words = tail.split_whitespace();
         let (state, parent) = (words.next().unwrap_or("Z"), words.next().and_then(|word| word.parse::<i32>().ok()));
-        if state != "Z" {
+        // One that is killed has a dead first thread while another one is still in the kernel, and holds its locks.
+        if state != "Z" || entries(&path.join("task")).count() > 1 {
             living.push((pid, parent.unwrap_or(0), format!("{head})")));
         }
     }
