@@ -13,9 +13,13 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::member::LONGEST;
 use crate::error::{Error, Exit, OrCannot, Result};
+use crate::host::file::begin_to_sync_range;
 use crate::host::untar::{Compression, MemberDecoder};
 use crate::release::hash::{Buffers, Hasher};
 
+/// So many new bytes are worth asking the kernel to begin writing them to its disk, so that publishing has little left to wait
+/// for.
+const WRITE_BACK: u64 = 8 << 20;
 /// Members that may wait for the reader.
 const WAITING: usize = 4;
 
@@ -64,7 +68,7 @@ pub(super) fn follow(
             let (hasher, mut buffers) = (Hasher::start(), Buffers::default());
             let mut decoder = MemberDecoder::new(how, LONGEST).or_cannot(what)?;
             let mut packed = Vec::new();
-            let mut end = offset;
+            let (mut end, mut begun) = (offset, offset);
             for Written { length, sum } in members {
                 packed.resize(length, 0);
                 file.read_exact_at(&mut packed, end).or_cannot(what)?;
@@ -75,6 +79,10 @@ pub(super) fn follow(
                 let length = decoder.length(&packed).or_cannot(what)?;
                 let plain = buffers.fill(length, |plain| decoder.unpack(&packed, plain)).or_cannot(what)?;
                 hasher.add(Arc::clone(&plain));
+                if end >= begun + WRITE_BACK {
+                    begin_to_sync_range(file, begun..end);
+                    begun = end;
+                }
                 // It fails where the reader has seen enough.
                 let _ = sender.send(plain);
             }
