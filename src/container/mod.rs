@@ -69,25 +69,10 @@ pub struct Written {
     pub inherited: Vec<String>,
 }
 
-/// Writes `folder/STEM.docker.tar` or `folder/STEM.oci.tar`. What `pieces` knows is not compressed again. 74 where
-/// the tree cannot be read or the file not be written.
-pub fn write(order: &Order<'_>, folder: &Path, stem: &str, pieces: &mut Pieces, step: &Step) -> Result<Written> {
-    write_archive(order, folder, stem, pieces, None, step)
-}
-
-/// As [`write`]; `reader` reads what becomes of the tree back from the file, while it is written. Its errors end it.
-pub fn write_and_read(
-    order: &Order<'_>,
-    folder: &Path,
-    stem: &str,
-    pieces: &mut Pieces,
-    reader: &dyn LayerReader,
-    step: &Step,
-) -> Result<Written> {
-    write_archive(order, folder, stem, pieces, Some(reader), step)
-}
-
-fn write_archive(
+/// Writes `folder/STEM.docker.tar` or `folder/STEM.oci.tar`. What `pieces` knows is not compressed again. A `reader` reads what
+/// becomes of the tree back from the file, while it is written; its errors end it. 74 where the tree cannot be read or the file
+/// not be written.
+pub fn write(
     order: &Order<'_>,
     folder: &Path,
     stem: &str,

@@ -105,7 +105,7 @@ pub(super) fn pack<'a>(
                         container::Order { disk: Some(&path), tree, plan: container, image: &plan.image, base: None };
                     let step = reporter.step("container");
                     // The disk was audited, and is compressed already.
-                    let written = container::write(&image, folder, &stem, &mut Pieces::ignored(), &step)?;
+                    let written = container::write(&image, folder, &stem, &mut Pieces::ignored(), None, &step)?;
                     step.finish(&format!("{}, {}", written.artifact.format, written.artifact.size));
                     artifacts.push(written.artifact);
                 }
@@ -121,7 +121,7 @@ pub(super) fn pack<'a>(
             let what = of_container(container.compression);
             let layers = Layers::new(standard);
             let artifact = with_pieces(what, plan, order, reporter, foreseen, |pieces| {
-                let written = container::write_and_read(&image, folder, &stem, pieces, &layers, &step)?;
+                let written = container::write(&image, folder, &stem, pieces, Some(&layers), &step)?;
                 inherited = written.inherited;
                 Ok(written.artifact)
             })?;

@@ -168,7 +168,7 @@ fn write(tree: &ScrubbedTree, plan: &ContainerPlan, folder: &Path) -> Artifact {
     let image = image();
     let order = container::Order { tree, plan, image: &image, base: None, disk: None };
     let step = Reporter::silent().step("container");
-    container::write(&order, folder, "example", &mut Pieces::ignored(), &step).unwrap().artifact
+    container::write(&order, folder, "example", &mut Pieces::ignored(), None, &step).unwrap().artifact
 }
 
 fn sha256(path: &Path) -> String {
@@ -293,7 +293,7 @@ fn sockets_and_names_that_find_no_place_are_warned_about() {
     let step = reporter.step("container");
     let (image, plan) = (image(), plan(ContainerArchive::Docker));
     let order = container::Order { tree: &scrubbed, plan: &plan, image: &image, base: None, disk: None };
-    container::write(&order, &place.path, "example", &mut Pieces::ignored(), &step).unwrap();
+    container::write(&order, &place.path, "example", &mut Pieces::ignored(), None, &step).unwrap();
     let warnings: Vec<_> = reporter.warnings().into_iter().map(|warning| warning.text).collect();
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(warnings[0].contains("annotations") && warnings[1].contains("/srv/socket"));

@@ -28,7 +28,7 @@ fn two(place: &Place) -> [String; 2] {
             let image = Image { arch: arch.into(), ..image() };
             let order = container::Order { tree: &scrubbed, plan: &plan, image: &image, base: None, disk: None };
             let step = Reporter::silent().step("container");
-            container::write(&order, &place.path, arch, &mut Pieces::ignored(), &step).unwrap();
+            container::write(&order, &place.path, arch, &mut Pieces::ignored(), None, &step).unwrap();
             text(&place.join(&format!("{arch}.{end}.tar"))).to_string()
         },
     )

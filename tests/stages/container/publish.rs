@@ -64,7 +64,7 @@ fn release(place: &Place) -> String {
     let image = image();
     let order = container::Order { tree: &scrubbed, plan: &plan, image: &image, base: None, disk: None };
     let step = Reporter::silent().step("container");
-    let written = container::write(&order, &folder, "it", &mut Pieces::ignored(), &step).unwrap();
+    let written = container::write(&order, &folder, "it", &mut Pieces::ignored(), None, &step).unwrap();
     let manifest = json!({
         "schema": 1,
         "name": "it", "version": "1.0.0", "arch": "x86_64",
