@@ -162,11 +162,6 @@ impl Reporter {
         self.state().log = Some((path.to_path_buf(), file));
     }
 
-    /// The path of the log, if there is one.
-    pub fn log_path(&self) -> Option<PathBuf> {
-        self.state().log.as_ref().map(|(path, _)| path.clone())
-    }
-
     /// One line for the log; a write error of the log never fails a build.
     pub fn log_line(&self, line: &str) {
         self.keep(Level::Debug, line);

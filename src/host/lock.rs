@@ -61,23 +61,6 @@ pub fn sweep(parent: &Path, prefix: &str) -> Result<()> {
     Ok(())
 }
 
-/// An exclusive lock on a file that is made if need be; waits until it is free.
-pub fn wait_for(path: &Path) -> Result<File> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .read(true)
-        .open(path)
-        .or_cannot(|| format!("open the lock {}", path.display()))?;
-    loop {
-        match rustix::fs::flock(&file, FlockOperation::LockExclusive) {
-            Err(Errno::INTR) => continue,
-            other => return other.map(|()| file).or_cannot(|| format!("lock {}", path.display())),
-        }
-    }
-}
-
 /// An exclusive lock on a file, which is made where it is missing. Dropping it lets the next one in.
 #[derive(Debug)]
 pub struct FileLock {

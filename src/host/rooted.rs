@@ -402,14 +402,6 @@ impl Rooted {
         }
     }
 
-    /// Removes what is in a folder and keeps the folder. Nothing there is fine.
-    pub fn empty_folder(&self, path: &RootPath) -> Result<()> {
-        for name in self.names(path)? {
-            self.remove(&path.join(&name))?;
-        }
-        Ok(())
-    }
-
     /// Sorted names in a folder (symlinks followed inside the tree); none where there is no folder.
     pub fn names(&self, path: &RootPath) -> Result<Vec<Vec<u8>>> {
         match self.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {

@@ -141,12 +141,6 @@ impl Sandbox {
         self
     }
 
-    /// Without an environment variable that is set already.
-    pub fn without_env(mut self, name: &str) -> Sandbox {
-        self.environment.remove(OsStr::new(name));
-        self
-    }
-
     /// Sets the network.
     pub fn network(mut self, network: Network) -> Sandbox {
         self.network = network;
