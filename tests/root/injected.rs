@@ -2,6 +2,7 @@
 //! left behind, and the next build works.
 
 use std::fs;
+use std::path::Path;
 
 use crate::support::image::{Answer, Bench, Description, Ingot, digests};
 use crate::support::{alone, need, together};
@@ -58,12 +59,21 @@ fn nobody_waits_for_what_other_builds_have_written() {
     let _turn = together();
     let bench = Bench::new();
     let description = bench.disk().edit("mirror://tiny", &format!("file://{}", bench.world.repository().display()));
-    // syncfs(2) and sync(2) wait for everything on a filesystem: a call of one ends the program.
+    let (trace, work) = (bench.path("trace"), bench.path("work"));
+    // syncfs(2) and sync(2) wait for everything on a filesystem: only a build's own one, mounted in its folder, may be waited for.
     let watched = |words: &[&str]| {
-        let strace = "strace -f -qq -o /dev/null -e signal=none -e inject=syncfs,sync:signal=KILL";
+        let strace = "strace -f -qq -y --seccomp-bpf -e signal=none -e trace=syncfs,sync,fsync";
         let ingot = Ingot::new(words).env("INGOT_CACHE_DIR", bench.path("cache").to_str().unwrap());
-        let ingot = ingot.env("INGOT_WORK_DIR", bench.path("work").to_str().unwrap()).in_folder(&bench.path(""));
-        ingot.after(&format!("set -- {strace} \"$@\"")).run()
+        let ingot = ingot.env("INGOT_WORK_DIR", work.to_str().unwrap()).in_folder(&bench.path(""));
+        let answer = ingot.after(&format!("set -- {strace} -o {} \"$@\"", trace.display())).run();
+        let calls = fs::read_to_string(&trace).unwrap();
+        assert!(calls.contains(" fsync("), "nothing was written at all: {calls}");
+        for call in calls.lines().filter(|call| call.contains(" sync(") || call.contains(" syncfs(")) {
+            let path = Path::new(call.split_once('<').and_then(|(_, rest)| rest.split_once('>')).expect(call).0);
+            let own = ["mounted", "changed"].iter().any(|name| path.ends_with(name));
+            assert!(own && path.starts_with(&work), "{words:?}: {call}");
+        }
+        answer
     };
     let image = description.folder().to_str().unwrap();
     watched(&["kiwi", "system", "prepare", "--description", image, "--root", "tree"]).expect(0);

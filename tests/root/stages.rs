@@ -20,6 +20,13 @@ fn stages(bench: &Bench) -> Vec<PathBuf> {
     all
 }
 
+/// The files of the stages of this name.
+fn named(bench: &Bench, stage: &str) -> Vec<PathBuf> {
+    let listed: serde_json::Value = serde_json::from_str(&cache(bench, "list").arg("--json").run().stdout).unwrap();
+    let stages = listed["stages"].as_array().unwrap().iter().filter(|listed| listed["stage"] == stage);
+    stages.map(|listed| bench.path("cache/stages").join(listed["name"].as_str().unwrap())).collect()
+}
+
 fn cache(bench: &Bench, command: &str) -> Ingot {
     Ingot::new(["cache", command]).env("INGOT_CACHE_DIR", bench.path("cache").to_str().unwrap())
 }
@@ -78,23 +85,44 @@ fn a_damaged_stage_is_dropped_and_made_again() {
     let bench = Bench::new();
     let description = bench.container();
     build(&bench, &description, "first");
-    let kept = stages(&bench);
+    let kept = named(&bench, "installed");
     assert!(!kept.is_empty());
-    let damage = || {
-        for stage in &kept {
+    let damage = |stages: &[PathBuf]| {
+        for stage in stages {
             fs::set_permissions(stage, fs::Permissions::from_mode(0o600)).unwrap();
-            // Somewhere in the group descriptors, which are never zero.
+            // Somewhere in a filesystem's group descriptors, which are never zero.
             fs::OpenOptions::new().write(true).open(stage).unwrap().write_all_at(b"damage", 4100).unwrap();
         }
     };
-    damage();
+    damage(&kept);
     build(&bench, &description, "second").says(&["installed: made again, because the kept one was damaged"]);
     assert_eq!(digests(&bench.path("second")), digests(&bench.path("first")));
     cache(&bench, "verify").run().expect(0);
-    damage();
+    damage(&kept);
     let verified = cache(&bench, "verify").run().expect(1);
     assert!(verified.stdout.contains("removed a damaged stage: installed of tiny"), "{}", verified.stdout);
     assert!(!stages(&bench).contains(&kept[0]));
+    cache(&bench, "verify").run().expect(0);
+}
+
+#[test]
+fn damaged_notes_of_a_stage_are_made_again() {
+    need!(root);
+    let _turn = together();
+    let bench = Bench::new();
+    let description = bench.container();
+    build(&bench, &description, "first");
+    // A quick build ends before its own stage is kept, and notes nothing of it.
+    build(&bench, &description, "second").says(&["installed: reused"]);
+    let notes = named(&bench, "notes");
+    assert!(!notes.is_empty());
+    for one in &notes {
+        fs::set_permissions(one, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::OpenOptions::new().write(true).open(one).unwrap().write_all_at(b"damage", 10).unwrap();
+    }
+    build(&bench, &description, "third").says(&["installed: reused"]);
+    assert_eq!(digests(&bench.path("third")), digests(&bench.path("first")));
+    assert_eq!(named(&bench, "notes"), notes);
     cache(&bench, "verify").run().expect(0);
 }
 
