@@ -205,7 +205,7 @@ fn a_second_signal_kills_a_build_that_does_not_listen() {
     sleep(Duration::from_millis(100));
     signal(&child, rustix::process::Signal::INT);
     assert_eq!(finish(child).0, 130);
-    assert!(started.elapsed() < Duration::from_millis(1500));
+    assert!(started.elapsed() < Duration::from_secs(10));
 }
 
 #[test]

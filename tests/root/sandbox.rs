@@ -77,10 +77,14 @@ fn a_daemon_dies_with_the_program_that_started_it() {
     need!(root);
     let tree = Tree::new();
     let started = Instant::now();
-    tree.says("setsid sh -c 'sleep 2; touch /tmp/canary' & exit 0");
-    assert!(started.elapsed() < Duration::from_secs(2), "the daemon held the output open");
-    std::thread::sleep(Duration::from_millis(2500));
-    assert!(!tree.path().join("tmp/canary").exists());
+    // No other process has such a number.
+    let seconds = format!("30.{}", std::process::id());
+    tree.says(&format!("setsid sleep {seconds} & exit 0"));
+    assert!(started.elapsed() < Duration::from_secs(30), "the daemon held the output open");
+    let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path().join("cmdline"));
+    let daemons =
+        processes.filter_map(|path| std::fs::read_to_string(path).ok()).filter(|line| line.contains(&seconds));
+    assert_eq!(daemons.collect::<Vec<_>>(), Vec::<String>::new());
 }
 
 #[test]
