@@ -21,6 +21,10 @@ const LARGEST: Bytes = Bytes::gib(256);
 /// Below this a build of anything fails anyway.
 const SMALLEST: Bytes = Bytes::mib(64);
 
+/// ext4(5). Nothing is written before it has to be: no inode tables, no file because another one takes its name, and the
+/// image's disk is never waited for. Who keeps an image compares its digest.
+const OPTIONS: &str = "noinit_itable,noauto_da_alloc,barrier=0";
+
 /// What a filesystem is for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Purpose {
@@ -182,5 +186,5 @@ fn mount(folder: &Path, purpose: Purpose, device: &LoopDevice, access: Access) -
     if !file::is_folder(&target) {
         file::create_folder(&target)?;
     }
-    Mount::device(device.path(), &target, "ext4", access, "noinit_itable")
+    Mount::device(device.path(), &target, "ext4", access, OPTIONS)
 }
