@@ -110,9 +110,16 @@ pub fn cast(plans: &[Plan], order: &Order, reporter: &Reporter) -> Result<()> {
         let own = unchanged::own_key(plans, order)?;
         let earlier = unchanged::Earlier::look(&own, order)?;
         let early = if earlier.is_other() { Early::begin(plan, order, workspace)? } else { None };
-        let supplies = match earlier.is_other() && early.is_none() && stages::none_is_kept(plan, order)? {
-            true => resolve_and_lay_out(plan, order, workspace, reporter)?,
-            false => Supplies::resolve(plan, order, workspace.folder(), reporter)?,
+        let supplies = if early.is_some() {
+            resolve_beside(plan, order, workspace, reporter, Workspace::make_ready)?
+        } else if earlier.is_other() && stages::none_is_kept(plan, order)? {
+            // No earlier build left a tree that could take its place.
+            let lay_out = |workspace: &mut Workspace, reporter: &Reporter| {
+                workspace.lay_out(reporter).and_then(|()| workspace.make_ready(reporter))
+            };
+            resolve_beside(plan, order, workspace, reporter, lay_out)?
+        } else {
+            Supplies::resolve(plan, order, workspace.folder(), reporter)?
         };
         if unchanged::is_there(earlier, &own, order, &supplies, reporter)? {
             return Ok(());
@@ -247,17 +254,23 @@ impl Supplies {
     }
 }
 
-/// Makes the empty tree while packages are resolved: no earlier build left one that could take its place.
-fn resolve_and_lay_out(plan: &Plan, order: &Order, workspace: &mut Workspace, reporter: &Reporter) -> Result<Supplies> {
+/// Resolves packages, and prepares the workspace meanwhile.
+fn resolve_beside(
+    plan: &Plan,
+    order: &Order,
+    workspace: &mut Workspace,
+    reporter: &Reporter,
+    prepare: impl FnOnce(&mut Workspace, &Reporter) -> Result<()> + Send,
+) -> Result<Supplies> {
     let (scratch, beside) = (workspace.folder().to_path_buf(), reporter.holding_back());
-    let (supplies, laid_out) = std::thread::scope(|scope| {
-        let laying_out = scope.spawn(|| workspace.lay_out(&beside));
+    let (supplies, prepared) = std::thread::scope(|scope| {
+        let preparing = scope.spawn(|| prepare(workspace, &beside));
         let supplies = Supplies::resolve(plan, order, &scratch, reporter);
-        (supplies, laying_out.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        (supplies, preparing.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
     let supplies = supplies?;
     beside.let_go();
-    laid_out.map(|()| supplies)
+    prepared.map(|()| supplies)
 }
 
 fn open_manager(plan: &Plan, order: &Order, scratch: &Path, base: Option<&Base>) -> Result<Box<dyn PackageManager>> {

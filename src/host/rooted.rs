@@ -8,10 +8,11 @@ use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
@@ -64,6 +65,11 @@ impl RootPath {
     pub fn parent(&self) -> RootPath {
         let end = self.0.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
         RootPath(self.0[..end.max(1)].to_vec())
+    }
+
+    /// Number of components; none of `/`.
+    fn depth(&self) -> usize {
+        self.0.split(|byte| *byte == b'/').filter(|component| !component.is_empty()).count()
     }
 
     /// The last component; empty for `/`.
@@ -504,17 +510,22 @@ impl Rooted {
         found.push(top);
         if is_folder {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-            let mut walk = || {
+            let walk = || {
                 let folder = self.resolve(path, flags, Mode::empty())?;
-                walk_into(&folder, path, device, &mut found)
+                walk_into(&folder, path, device)
             };
-            walk().or_cannot(|| format!("walk through {path} in the image"))?;
+            found.extend(walk().or_cannot(|| format!("walk through {path} in the image"))?);
         }
         Ok(found)
     }
 }
 
-fn walk_into(folder: &OwnedFd, path: &RootPath, device: u64, found: &mut Vec<Entry>) -> rustix::io::Result<()> {
+/// Folders down to this depth are gone through side by side, with all that is below them.
+const SIDE_BY_SIDE: usize = 3;
+
+/// What is in `folder`, in the order of [`Rooted::walk`]; folders in it are walked through side by side.
+fn walk_into(folder: &OwnedFd, path: &RootPath, device: u64) -> rustix::io::Result<Vec<Entry>> {
+    let (mut found, mut folders) = (Vec::new(), Vec::new());
     for name in names_of(folder)? {
         let name_os = OsStr::from_bytes(&name);
         let stat = match rustix::fs::statat(folder, name_os, AtFlags::SYMLINK_NOFOLLOW) {
@@ -527,16 +538,33 @@ fn walk_into(folder: &OwnedFd, path: &RootPath, device: u64, found: &mut Vec<Ent
         if entry.inode.0 != device {
             continue;
         }
-        let is_folder = entry.is_folder();
-        let below = entry.path.clone();
-        found.push(entry);
-        if is_folder {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let folder = rustix::fs::openat(folder, name_os, flags, Mode::empty())?;
-            walk_into(&folder, &below, device, found)?;
+        if entry.is_folder() {
+            folders.push((found.len(), entry.path.clone()));
         }
+        found.push(entry);
     }
-    Ok(())
+    let walk = |(at, path): (usize, RootPath)| {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = rustix::fs::openat(folder, OsStr::from_bytes(path.name()), flags, Mode::empty())?;
+        Ok((at, walk_into(&folder, &path, device)?))
+    };
+    // Further down there is too little in one folder, and each that is open costs a descriptor.
+    let below: Vec<(usize, Vec<Entry>)> = match path.depth() < SIDE_BY_SIDE {
+        true => folders.into_par_iter().map(walk).collect::<rustix::io::Result<_>>()?,
+        false => folders.into_iter().map(walk).collect::<rustix::io::Result<_>>()?,
+    };
+    if below.is_empty() {
+        return Ok(found);
+    }
+    let mut all = Vec::with_capacity(found.len() + below.iter().map(|(_, below)| below.len()).sum::<usize>());
+    let (mut found, mut passed) = (found.into_iter(), 0);
+    for (at, below) in below {
+        all.extend(found.by_ref().take(at + 1 - passed));
+        all.extend(below);
+        passed = at + 1;
+    }
+    all.extend(found);
+    Ok(all)
 }
 
 fn entry_of(
@@ -584,14 +612,26 @@ fn names_of(folder: &OwnedFd) -> rustix::io::Result<Vec<Vec<u8>>> {
 /// Removes `name` below `parent`, whatever it is, staying on its filesystem and never following a symlink.
 pub fn remove_at(parent: &impl AsFd, name: &OsStr) -> rustix::io::Result<()> {
     match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
-        Err(Errno::ISDIR | Errno::PERM) => {}
-        other => return other,
+        Err(Errno::ISDIR | Errno::PERM) => remove_folder(parent.as_fd(), name, 0),
+        other => other,
     }
+}
+
+fn remove_folder(parent: BorrowedFd<'_>, name: &OsStr, depth: usize) -> rustix::io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
     let folder = rustix::fs::openat2(parent, name, flags, Mode::empty(), resolve)?;
+    let mut folders = Vec::new();
     for name in names_of(&folder)? {
-        remove_at(&folder, OsStr::from_bytes(&name))?;
+        match rustix::fs::unlinkat(&folder, OsStr::from_bytes(&name), AtFlags::empty()) {
+            Err(Errno::ISDIR | Errno::PERM) => folders.push(name),
+            other => other?,
+        }
+    }
+    let remove = |name: &Vec<u8>| remove_folder(folder.as_fd(), OsStr::from_bytes(name), depth + 1);
+    match depth < SIDE_BY_SIDE {
+        true => folders.par_iter().try_for_each(remove)?,
+        false => folders.iter().try_for_each(remove)?,
     }
     rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
 }
@@ -642,5 +682,30 @@ mod tests {
         let wanted: Vec<RootPath> =
             vec![RootPath::root(), "/a".into(), "/b".into(), RootPath::new(b"/b/new\nline \xff")];
         assert_eq!(names, wanted);
+    }
+
+    #[test]
+    fn folders_side_by_side_are_listed_in_their_order_and_go_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = folder.path().join("tree");
+        for path in ["a", "a/b/c/d/e/f", "a/b/c/d/g", "a/b/c0/d", "a/b0", "b", "b/a/a", "b/c", "c"] {
+            std::fs::create_dir_all(tree.join(path)).unwrap();
+            std::fs::write(tree.join(path).join("0"), path).unwrap();
+            std::fs::write(tree.join(path).join("b.x"), path).unwrap();
+        }
+        let root = Rooted::open(&tree).unwrap();
+        let names: Vec<RootPath> = root.walk(&RootPath::root()).unwrap().into_iter().map(|entry| entry.path).collect();
+        let mut wanted = names.clone();
+        let components = |path: &RootPath| path.as_bytes().split(|byte| *byte == b'/').map(<[u8]>::to_vec).collect();
+        wanted.sort_by_cached_key(|path| -> Vec<Vec<u8>> { components(path) });
+        assert_eq!(names, wanted);
+        assert_eq!(names.len(), 1 + 15 + 18);
+        let below: Vec<RootPath> = root.walk(&"/a/b".into()).unwrap().into_iter().map(|entry| entry.path).collect();
+        let whole = names.into_iter().filter(|path| path.is_below(&"/a/b".into()));
+        assert_eq!(below, whole.collect::<Vec<_>>());
+        std::os::unix::fs::symlink(folder.path(), tree.join("a/b/c/up")).unwrap();
+        std::fs::write(folder.path().join("canary"), "host").unwrap();
+        root.remove(&"/a".into()).unwrap();
+        assert!(!tree.join("a").exists() && tree.join("b/a/a/0").exists() && folder.path().join("canary").exists());
     }
 }

@@ -1,7 +1,7 @@
 //! A tree that stays as it is, shown together with what becomes different of it (overlayfs).
 //!
-//! In: a tree that nobody changes any more, without overlayfs's own marks (device 0:0, `trusted.overlay.*`). Out: a folder that shows it and takes every change, which goes to a filesystem
-//! of its own. Several views may show the same tree. Never changes the tree.
+//! In: a tree that nobody changes any more, without overlayfs's own marks (device 0:0, `trusted.overlay.*`). Out: a folder that
+//! shows it and takes every change, which goes to a filesystem of its own. Several views may show the same tree. Never changes the tree.
 
 use std::path::{Path, PathBuf};
 
@@ -24,9 +24,9 @@ pub(super) struct View {
 }
 
 impl View {
-    /// Shows the tree in `tree` at a place in `folder`.
-    pub fn open(folder: &Path, tree: &Path, reporter: &Reporter) -> Result<View, NoScratch> {
-        let changes = Scratch::create(folder, CHANGES, reporter)?;
+    /// Shows the tree in `tree` at a place in `folder`, where the filesystem of changes is, or will be.
+    pub fn open(folder: &Path, tree: &Path, changes: Option<Scratch>, reporter: &Reporter) -> Result<View, NoScratch> {
+        let changes = changes.map_or_else(|| View::make_ready(folder, reporter), Ok)?;
         let [upper, work] = CONTENT.map(|name| changes.path().join(name));
         file::create_folder(&upper)?;
         file::create_folder(&work)?;
@@ -40,6 +40,11 @@ impl View {
                 Err(NoScratch::Host(error))
             }
         }
+    }
+
+    /// The empty filesystem of changes for [`View::open`], which takes a moment.
+    pub fn make_ready(folder: &Path, reporter: &Reporter) -> Result<Scratch, NoScratch> {
+        Scratch::create(folder, CHANGES, reporter)
     }
 
     /// Where the tree is shown.

@@ -19,7 +19,7 @@ use crate::bytes::Bytes;
 use crate::error::{Error, Exit, OrCannot, Result, Warning};
 use crate::host::lock::{self, FolderLock};
 use crate::host::program::Program;
-use crate::host::readahead::ReadAhead;
+use crate::host::readahead::{ReadAhead, What};
 use crate::host::{file, namespace, signal};
 use crate::report::Reporter;
 
@@ -48,6 +48,8 @@ pub struct Workspace {
     // Dropped in this order.
     ahead: Option<ReadAhead>,
     view: Option<View>,
+    /// For a view that is still to come.
+    changes: Option<Scratch>,
     /// Other views may show it, too.
     scratch: Option<Arc<Scratch>>,
     /// What is done with a tree that stays as it is, while the build goes on.
@@ -74,8 +76,8 @@ impl Workspace {
         Workspace::sweep(&parent)?;
         let (path, lock) = lock::create_locked(&parent, PREFIX)?;
         let folder = WorkFolder { path, _lock: lock };
-        let (ahead, view, scratch, aside, leaving) = (None, None, None, None, None);
-        Ok(Workspace { kind, ahead, view, scratch, aside, leaving, is_shared: false, folder })
+        let (ahead, view, changes, scratch, aside, leaving) = (None, None, None, None, None, None);
+        Ok(Workspace { kind, ahead, view, changes, scratch, aside, leaving, is_shared: false, folder })
     }
 
     /// Makes an empty tree. 74 where there is no space, 69 where mke2fs is missing or programs may not be run there.
@@ -108,6 +110,19 @@ impl Workspace {
         Ok(())
     }
 
+    /// Prepares [`Workspace::cover`] or [`Workspace::show`], while somebody else resolves packages. 74 where there is no space.
+    pub fn make_ready(&mut self, reporter: &Reporter) -> Result<()> {
+        if self.kind == WorkspaceKind::Loop && self.view.is_none() && self.changes.is_none() {
+            self.changes = match View::make_ready(&self.folder.path, reporter) {
+                Ok(changes) => Some(changes),
+                // Whoever needs it meets the same and says so.
+                Err(NoScratch::Host(_)) => None,
+                Err(NoScratch::Failed(error)) => return Err(error),
+            };
+        }
+        Ok(())
+    }
+
     /// Whether there is a tree.
     pub fn is_laid_out(&self) -> bool {
         file::is_folder(&self.tree_path())
@@ -136,7 +151,7 @@ impl Workspace {
             Err(NoScratch::Host(_)) => return Ok(false),
             Err(NoScratch::Failed(error)) => return Err(error),
         }
-        self.read_ahead();
+        self.read_ahead(What::Content);
         Ok(true)
     }
 
@@ -147,12 +162,12 @@ impl Workspace {
             return Ok(false);
         }
         let shown = Scratch::shown(&self.folder.path, TREE, image, length).and_then(|scratch| {
-            let view = View::open(&self.folder.path, &scratch.path().join(FOLDER), reporter)?;
+            let view = View::open(&self.folder.path, &scratch.path().join(FOLDER), self.changes.take(), reporter)?;
             Ok((scratch, view))
         });
         let Some((scratch, view)) = or_copied(shown, reporter)? else { return Ok(false) };
         (self.scratch, self.view) = (Some(Arc::new(scratch)), Some(view));
-        self.read_ahead();
+        self.read_ahead(What::Content);
         Ok(true)
     }
 
@@ -162,17 +177,18 @@ impl Workspace {
     pub fn cover(&mut self, reporter: &Reporter) -> Result<bool> {
         let (Some(scratch), None) = (&self.scratch, &self.view) else { return Ok(self.view.is_some()) };
         namespace::kill_everything_else()?;
-        let view = View::open(&self.folder.path, &scratch.path().join(FOLDER), reporter);
+        let view = View::open(&self.folder.path, &scratch.path().join(FOLDER), self.changes.take(), reporter);
         self.view = or_copied(view, reporter)?;
         if self.view.is_some() {
-            self.read_ahead();
+            // Its files were written just now.
+            self.read_ahead(What::Entries);
         }
         Ok(self.view.is_some())
     }
 
-    /// Its content is in the image, and not yet in the filesystem's own memory, or a view knows nothing of it yet.
-    fn read_ahead(&mut self) {
-        self.ahead = Some(ReadAhead::begin(&self.tree_path()));
+    /// Its content is in the image, and not yet in the filesystem's own memory, or a view knows nothing of its entries yet.
+    fn read_ahead(&mut self, what: What) {
+        self.ahead = Some(ReadAhead::begin(&self.tree_path(), what));
     }
 
     /// Does `work` with the image of the tree that is covered, and its length, while the build goes on; without them where
@@ -210,11 +226,11 @@ impl Workspace {
         if let (Some(scratch), Some(view)) = (&self.scratch, &self.view)
             && view.is_unchanged()?
         {
-            let view = View::open(&branch.folder.path, &scratch.path().join(FOLDER), reporter);
+            let view = View::open(&branch.folder.path, &scratch.path().join(FOLDER), None, reporter);
             branch.view = or_copied(view, reporter)?;
             if branch.view.is_some() {
                 branch.scratch = Some(Arc::clone(scratch));
-                branch.read_ahead();
+                branch.read_ahead(What::Entries);
                 return Ok(branch);
             }
         }
@@ -346,9 +362,8 @@ impl Workspace {
 
     fn take_grounds(&mut self) -> Grounds {
         let folder = self.scratch.is_none().then(|| self.tree_path());
-        let (ahead, view, scratch, aside) =
-            (self.ahead.take(), self.view.take(), self.scratch.take(), self.aside.take());
-        Grounds { ahead, view, scratch, aside, folder }
+        let (ahead, view, changes) = (self.ahead.take(), self.view.take(), self.changes.take());
+        Grounds { ahead, view, changes, scratch: self.scratch.take(), aside: self.aside.take(), folder }
     }
 }
 
@@ -356,6 +371,7 @@ impl Workspace {
 struct Grounds {
     ahead: Option<ReadAhead>,
     view: Option<View>,
+    changes: Option<Scratch>,
     scratch: Option<Arc<Scratch>>,
     aside: Option<JoinHandle<()>>,
     /// The tree, where it has no filesystem of its own.
@@ -370,6 +386,9 @@ impl Grounds {
         }
         if let Some(view) = self.view {
             view.close()?;
+        }
+        if let Some(changes) = self.changes {
+            changes.clear(&[])?;
         }
         // Whoever shows the same tree last clears it away.
         if let Some(scratch) = self.scratch.and_then(Arc::into_inner) {
