@@ -5,6 +5,7 @@
 mod support;
 
 mod artifacts;
+mod as_dpkg;
 mod bases;
 mod bill;
 mod certificates;

@@ -130,7 +130,7 @@ pub fn differences(one: &BTreeMap<String, String>, other: &BTreeMap<String, Stri
 }
 
 /// Asserts that both ways make the same tree, unpacked and configured; returns ours and its log.
-fn same(prepare: impl Fn(&Tree), packages: impl Fn(&Path) -> Vec<Package>) -> (Tree, String) {
+pub fn same(prepare: impl Fn(&Tree), packages: impl Fn(&Path) -> Vec<Package>) -> (Tree, String) {
     let folder = scratch();
     let packages = packages(folder.path());
     let (mine, dpkgs) = (tree(), tree());
@@ -458,6 +458,7 @@ fn packages_that_cannot_be_together_are_refused_as_dpkg_refuses_them() {
         ),
         (vec![file("one", "").script("preinst", "echo no such luck; exit 4")], "exit status 4"),
         (vec![Deb::new("one", "").file("./opt/nowhere/x", "")], "place /opt/nowhere/x"),
+        (vec![file("one", "").control("conffiles", "remove-on-upgrade /opt/x\n")], "marked for removal on upgrade"),
     ];
     for (debs, why) in cases {
         let folder = scratch();

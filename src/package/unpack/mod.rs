@@ -14,6 +14,7 @@
 //! build unpacked from the store of those, which is several times faster than xz.
 
 mod archive;
+mod configuration;
 mod conflict;
 mod control;
 mod database;
@@ -24,6 +25,7 @@ mod owners;
 mod placing;
 mod script;
 mod staging;
+mod sums;
 mod triggers;
 mod unpacking;
 mod workers;

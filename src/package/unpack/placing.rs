@@ -31,6 +31,8 @@ pub enum Placed {
     New,
     /// A folder stands there and stays as it is: dpkg changes none, and never puts a symlink in its place.
     Stays,
+    /// dpkg's configuration leaves it out; the package's list has it nevertheless.
+    LeftOut,
 }
 
 impl<'a> Placing<'a> {

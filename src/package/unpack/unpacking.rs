@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
 use super::archive::Readable;
+use super::configuration::Configuration;
 use super::conflict::{Verdict, verdict};
 use super::control::{ConffileFlag, Control};
 use super::database::{self, Conffile, Database, State};
@@ -18,6 +19,7 @@ use super::owners::Number;
 use super::placing::{Placed, Placing};
 use super::script;
 use super::staging::{Entry, Item, Owner, Staged};
+use super::sums::Sums;
 use super::triggers::Triggers;
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host::folder::{Folder, There};
@@ -36,6 +38,10 @@ enum Unusual {
     OtherInstance,
     /// Its data archive is in a form that only dpkg reads.
     Compression,
+    /// dpkg's configuration in the tree has this line.
+    Configured(String),
+    /// A conffile that an upgrade is to remove is in the package, which dpkg refuses.
+    RemovedConffile(Box<[u8]>),
     /// dpkg would have to look whether this package is replaced completely.
     MayVanish(String),
     /// A path occurs as two different things.
@@ -52,6 +58,8 @@ impl fmt::Display for Unusual {
             Unusual::Upgrade(state) => write!(f, "it is in the tree already ({state:?})"),
             Unusual::OtherInstance => f.write_str("it is in the tree for another architecture"),
             Unusual::Compression => f.write_str("its compression is not one of gzip, xz, zstd"),
+            Unusual::Configured(line) => write!(f, "dpkg's configuration in the tree says `{line}`"),
+            Unusual::RemovedConffile(path) => write!(f, "{} is in it and to be removed", path.escape_ascii()),
             Unusual::MayVanish(other) => write!(f, "it may replace {other} completely"),
             Unusual::Twice(path) => write!(f, "{} is in it as two things", path.escape_ascii()),
             Unusual::ConffileSymlink(path) => {
@@ -105,6 +113,7 @@ pub struct Unpacking<'a> {
     reporter: &'a Reporter,
     database: Database,
     overrides: Overrides,
+    configuration: Configuration,
     triggers: Triggers,
     placing: Placing<'a>,
     /// File triggers that a configured package hears.
@@ -131,6 +140,7 @@ impl<'a> Unpacking<'a> {
             reporter,
             database: Database::read(tree)?,
             overrides: Overrides::read(tree)?,
+            configuration: Configuration::read(tree)?,
             triggers: Triggers::read(tree)?,
             placing: Placing::new(tree),
             heard: HashSet::new(),
@@ -214,6 +224,8 @@ impl<'a> Unpacking<'a> {
         self.write()?;
         script::dpkg_configures(self.sandbox, self.reporter, names, dependencies)?;
         self.database.read_status(self.tree)?;
+        // dpkg reads it when it begins, and the plain way begins it anew for what follows.
+        self.configuration = Configuration::read(self.tree)?;
         self.look_again()
     }
 
@@ -251,6 +263,9 @@ impl<'a> Unpacking<'a> {
         if subject.readable == Readable::ByDpkgOnly {
             return Some(Unusual::Compression);
         }
+        if let Some(line) = self.configuration.foreign() {
+            return Some(Unusual::Configured(line.to_string()));
+        }
         let staged = staged?;
         let paths = || staged.entries.iter().map(|entry| &*entry.path);
         if let Some(other) = self.database.owners.would_vanish(paths(), number) {
@@ -265,8 +280,11 @@ impl<'a> Unpacking<'a> {
             return Some(Unusual::Twice(entry.path.clone()));
         }
         let name = &subject.control.name;
-        let conffiles = subject.control.conffiles.iter().map(|line| line.path.as_slice());
-        for path in conffiles {
+        for line in &subject.control.conffiles {
+            let path = line.path.as_slice();
+            if line.flag == ConffileFlag::RemoveOnUpgrade && kinds.contains_key(path) {
+                return Some(Unusual::RemovedConffile(path.into()));
+            }
             let place = self.overrides.place_of(path, name);
             if matches!(self.placing.there(place), Ok(There::Symlink)) {
                 return Some(Unusual::ConffileSymlink(path.into()));
@@ -334,7 +352,7 @@ impl<'a> Unpacking<'a> {
         let lines = control.conffiles.iter().filter(|line| line.flag == ConffileFlag::Shipped);
         let shipped: HashSet<&[u8]> = lines.map(|line| line.path.as_slice()).collect();
         let putting = Putting { shipped: &shipped, owners: &staged.owners, folder, manner };
-        let mut outcome = Outcome { md5sums: md5sums(&staged.entries), ..Outcome::default() };
+        let (mut outcome, mut sums) = (Outcome::default(), Sums::default());
         let quiet = if manner == Manner::LayOut { quiet_folders(&staged.entries) } else { HashSet::new() };
         let mut times = Vec::new();
         for entry in staged.entries {
@@ -354,12 +372,16 @@ impl<'a> Unpacking<'a> {
                 }
                 continue;
             }
-            let placed = self.put(control, &entry, &place, &putting).or_cannot(what)?;
+            let placed = match self.configuration.leaves_out(&entry) {
+                true => Placed::LeftOut,
+                false => self.put(control, &entry, &place, &putting).or_cannot(what)?,
+            };
             if placed == Placed::New && quiet.contains(&entry.path) {
                 times.push((place, entry.mtime));
             }
             if placed == Placed::New {
                 outcome.losers.extend(self.losers(control, number, &entry.path));
+                sums.add(&entry);
             }
             self.database.owners.add(&entry.path, number);
             outcome.list.push((entry.path, placed));
@@ -368,6 +390,7 @@ impl<'a> Unpacking<'a> {
             let set = self.placing.at(&place).and_then(|(folder, name)| folder.set_mtime(name, mtime));
             set.or_cannot(|| format!("set the time of {}", place.escape_ascii()))?;
         }
+        outcome.md5sums = sums.text();
         Ok(outcome)
     }
 
@@ -462,11 +485,10 @@ impl<'a> Unpacking<'a> {
         };
         if placed == Placed::New {
             let (folder, name) = self.placing.at(&new)?;
-            if (wanted.uid, wanted.gid) != (0, 0) || matches!(entry.item, Item::HardLink(_)) {
-                folder.set_owner(name, wanted.uid, wanted.gid)?;
-                if !matches!(entry.item, Item::Symlink(_)) {
-                    folder.set_mode(name, wanted.mode)?;
-                }
+            // In a setgid folder it has that folder's group until now.
+            folder.set_owner(name, wanted.uid, wanted.gid)?;
+            if !matches!(entry.item, Item::Symlink(_)) {
+                folder.set_mode(name, wanted.mode)?;
             }
             folder.set_mtime(name, entry.mtime)?;
         } else if putting.manner == Manner::LayOut
@@ -562,22 +584,4 @@ fn quiet_folders(entries: &[Entry]) -> HashSet<Box<[u8]>> {
     let busy: HashSet<&[u8]> = others.filter_map(|entry| split(&entry.path)).map(|(above, _)| above).collect();
     let folders = entries.iter().filter(|entry| entry.item == Item::Folder && !busy.contains(&*entry.path));
     folders.map(|entry| entry.path.clone()).collect()
-}
-
-/// The lines of `md5sums`, where the content was hashed.
-fn md5sums(entries: &[Entry]) -> Vec<u8> {
-    let mut hashes: BTreeMap<&[u8], [u8; 16]> = BTreeMap::new();
-    let mut text = Vec::new();
-    for entry in entries {
-        let hash = match &entry.item {
-            Item::File { md5: Some(hash), .. } => Some(*hash),
-            Item::HardLink(target) => hashes.get(&**target).copied(),
-            _ => None,
-        };
-        let Some(hash) = hash else { continue };
-        hashes.insert(&entry.path, hash);
-        hash.iter().for_each(|byte| text.extend_from_slice(format!("{byte:02x}").as_bytes()));
-        text.extend_from_slice(&[b"  ", &entry.path[1..], b"\n"].concat());
-    }
-    text
 }

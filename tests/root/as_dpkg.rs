@@ -1,0 +1,101 @@
+//! Finer points of unpacking: dpkg's configuration in the tree, groups of folders, what other packages keep.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+
+use crate::support::archives::Deb;
+use crate::support::need;
+use crate::unpack::same;
+
+#[test]
+fn what_dpkgs_configuration_leaves_out_is_left_out() {
+    need!(root);
+    need!("dpkg");
+    let slim = "path-exclude=/opt/doc/*\npath-include=/opt/doc/*/copyright\npath-exclude /opt/[l-m]an\n";
+    let (tree, log) = same(
+        |tree| tree.write("/etc/dpkg/dpkg.cfg.d/slim", slim),
+        |folder| {
+            let deb = |name: &str| Deb::new(name, "").folder("./opt/", 0o755).folder("./opt/doc/", 0o755);
+            let documented = deb("documented")
+                .folder("./opt/doc/a/", 0o755)
+                .folder("./opt/doc/a/deep/", 0o755)
+                .file("./opt/doc/a/README", "long")
+                .file("./opt/doc/a/copyright", "short")
+                .symlink("./opt/doc/a/link", "README")
+                .folder("./opt/man/", 0o755)
+                .file("./opt/kept", "kept")
+                .control("conffiles", "/opt/doc/a/README\n");
+            vec![documented.write(folder), deb("other").file("./opt/doc/z", "").write(folder)]
+        },
+    );
+    assert!(!log.contains("by the real dpkg"), "{log}");
+    let names = |path: &str| {
+        let entries = fs::read_dir(tree.path().join(path)).unwrap();
+        let mut names: Vec<String> = entries.map(|one| one.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(
+        (names("opt"), names("opt/doc/a")),
+        (vec!["doc".into(), "kept".into()], vec!["copyright".into(), "deep".into(), "link".into()])
+    );
+    let list = fs::read_to_string(tree.path().join("var/lib/dpkg/info/documented.list")).unwrap();
+    assert!(list.contains("/opt/doc/a/README\n") && list.contains("/opt/man\n"), "{list}");
+}
+
+#[test]
+fn what_only_dpkg_follows_of_its_configuration_goes_to_dpkg() {
+    need!(root);
+    need!("dpkg");
+    let (tree, log) = same(
+        |tree| tree.write("/etc/dpkg/dpkg.cfg", "no-debsig\nforce-overwrite\n"),
+        |folder| {
+            let deb = |name: &str| Deb::new(name, "").folder("./opt/", 0o755).file("./opt/x", name);
+            vec![deb("one").file("./opt/one", "").write(folder), deb("two").write(folder)]
+        },
+    );
+    assert!(log.contains("two is unpacked by the real dpkg: dpkg's configuration in the tree says `force-overwrite`"));
+    assert_eq!(fs::read_to_string(tree.path().join("opt/x")).unwrap(), "two");
+}
+
+#[test]
+fn a_folder_that_gives_its_group_away_gives_it_to_nothing_of_a_package() {
+    need!(root);
+    need!("dpkg");
+    let (tree, _) = same(
+        |tree| {
+            fs::create_dir(tree.path().join("opt")).unwrap();
+            chown(tree.path().join("opt"), Some(0), Some(12)).unwrap();
+            fs::set_permissions(tree.path().join("opt"), PermissionsExt::from_mode(0o2775)).unwrap();
+        },
+        |folder| {
+            let deb = Deb::new("guest", "").folder("./opt/", 0o755).folder("./opt/folder/", 0o755);
+            let deb =
+                deb.file("./opt/file", "").hard_link("./opt/file-too", "./opt/file").symlink("./opt/link", "file");
+            vec![deb.entry(b'6', b"./opt/fifo", "", 0o620, "0:0:root:root", b"").write(folder)]
+        },
+    );
+    for name in ["folder", "file", "link", "fifo"] {
+        assert_eq!(fs::symlink_metadata(tree.path().join("opt").join(name)).unwrap().gid(), 0, "{name}");
+    }
+}
+
+#[test]
+fn what_another_package_keeps_is_in_no_list_of_the_package_that_brings_it_too() {
+    need!(root);
+    need!("dpkg");
+    let (tree, log) = same(
+        |_| {},
+        |folder| {
+            let deb = |name: &str, fields: &str| {
+                let deb = Deb::new(name, fields).folder("./opt/", 0o755).folder("./etc/", 0o755);
+                deb.file("./opt/kept", name).file("./etc/kept", name).file(&format!("./opt/{name}"), "")
+            };
+            let later = deb("later", "").hard_link("./opt/kept-too", "./opt/kept").control("conffiles", "/etc/kept\n");
+            vec![deb("keeper", "Replaces: later\n").write(folder), later.write(folder)]
+        },
+    );
+    assert!(!log.contains("by the real dpkg"), "{log}");
+    let sums = fs::read_to_string(tree.path().join("var/lib/dpkg/info/later.md5sums")).unwrap();
+    assert!(sums.ends_with("  opt/later\n") && sums.lines().count() == 1, "{sums}");
+}
