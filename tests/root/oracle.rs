@@ -116,7 +116,7 @@ const RANDOM: [(&str, &str); 15] = [
 ];
 
 /// Where mmdebstrap differs, and dpkg of `--unpacker dpkg` does as well.
-const OF_MMDEBSTRAP: [(&str, &str); 19] = [
+const OF_MMDEBSTRAP: [(&str, &str); 20] = [
     ("/.", "the root folder itself is made by whoever begins"),
     ("/etc/apt/", "sources: mmdebstrap writes the build's, ingot those for the image"),
     (
@@ -128,6 +128,7 @@ const OF_MMDEBSTRAP: [(&str, &str); 19] = [
     ("/etc/hostname", "copied from the build host by mmdebstrap"),
     ("/etc/machine-id", "emptied by mmdebstrap, with a mode of its own"),
     ("/etc/resolv.conf", "copied from the build host by mmdebstrap"),
+    ("/var/lib/dbus/machine-id", "removed by mmdebstrap; an identity"),
     ("/usr/sbin/policy-rc.d", "ingot's, gone with Apt::finish"),
     ("/etc/shadow-", "as before the last user, who is another one"),
     ("/etc/gshadow-", "as before the last group, which is another one"),
@@ -251,20 +252,71 @@ fn from_mmdebstrap(set: &Set, mine: &Installed) -> String {
         }
         tree
     };
-    let [ours, theirs] =
-        [&mine.tree(), &tree].map(|tree| without_content(in_any_order(tree, snapshot(tree, left_out)), &RANDOM));
+    let [ours, theirs] = [&mine.tree(), &tree].map(|tree| {
+        let accounts = Accounts::read(tree);
+        let mut found = snapshot(tree, left_out);
+        found.values_mut().for_each(|text| *text = accounts.owner(text));
+        without_content(in_any_order(tree, &accounts, found), &RANDOM)
+    });
     differences(&without_times(ours), &without_times(theirs), &[])
 }
 
+/// Users and groups that got the next free number (100 to 999) when their package was configured, and whose numbers
+/// therefore depend on the order of that: they are compared by name.
+struct Accounts {
+    users: BTreeMap<String, String>,
+    groups: BTreeMap<String, String>,
+}
+
+impl Accounts {
+    fn read(tree: &Path) -> Accounts {
+        let of = |file: &str| {
+            let text = fs::read_to_string(tree.join(file)).unwrap();
+            let fields = text.lines().map(|line| line.split(':').collect::<Vec<&str>>());
+            let given =
+                fields.filter(|fields| fields[2].parse().is_ok_and(|number: u32| (100..1000).contains(&number)));
+            given.map(|fields| (fields[2].to_string(), fields[0].to_string())).collect()
+        };
+        Accounts { users: of("etc/passwd"), groups: of("etc/group") }
+    }
+
+    fn user<'a>(&'a self, number: &'a str) -> &'a str {
+        self.users.get(number).map_or(number, String::as_str)
+    }
+
+    fn group<'a>(&'a self, number: &'a str) -> &'a str {
+        self.groups.get(number).map_or(number, String::as_str)
+    }
+
+    /// What a [`snapshot`] says of an entry: `MODE USER:GROUP ...`.
+    fn owner(&self, text: &str) -> String {
+        let (mode, rest) = text.split_once(' ').unwrap();
+        let (owner, rest) = rest.split_once(' ').unwrap();
+        let (user, group) = owner.split_once(':').unwrap();
+        format!("{mode} {}:{} {rest}", self.user(user), self.group(group))
+    }
+
+    /// A line of a file.
+    fn line(&self, path: &str, line: &str) -> String {
+        let mut fields: Vec<&str> = line.split(':').collect();
+        match path {
+            "/etc/passwd" => (fields[2], fields[3]) = (self.user(fields[2]), self.group(fields[3])),
+            "/etc/group" => fields[2] = self.group(fields[2]),
+            _ => {}
+        }
+        fields.join(":")
+    }
+}
+
 /// Each line of a file of [`IN_ANY_ORDER`] becomes an entry of its own, which says how often it is there.
-fn in_any_order(tree: &Path, mut found: BTreeMap<String, String>) -> BTreeMap<String, String> {
+fn in_any_order(tree: &Path, accounts: &Accounts, mut found: BTreeMap<String, String>) -> BTreeMap<String, String> {
     let any_order = |path: &&String| IN_ANY_ORDER.iter().any(|start| path.starts_with(start));
     let files: Vec<String> = found.keys().filter(any_order).cloned().collect();
     for path in files {
         let Ok(text) = fs::read_to_string(tree.join(&path[1..])) else { continue };
         let owned = found[&path].split(' ').take(4).collect::<Vec<_>>().join(" ");
-        let mut lines: BTreeMap<&str, u32> = BTreeMap::new();
-        text.lines().for_each(|line| *lines.entry(line).or_default() += 1);
+        let mut lines: BTreeMap<String, u32> = BTreeMap::new();
+        text.lines().for_each(|line| *lines.entry(accounts.line(&path, line)).or_default() += 1);
         found.extend(lines.into_iter().map(|(line, times)| (format!("{path}: {line}"), times.to_string())));
         found.insert(path, owned);
     }
