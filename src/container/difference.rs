@@ -21,8 +21,7 @@ const OF_THE_SYSTEM: &[&str] = &["/dev", "/proc", "/sys"];
 
 /// The layer that makes the tree of what is below.
 pub fn pieces(tree: &ScrubbedTree, lower: &Lower) -> Result<Vec<Piece>> {
-    let entries: Vec<Entry> =
-        tree.tree().walk(&RootPath::root())?.into_iter().filter(|entry| belongs(&entry.path)).collect();
+    let entries: Vec<Entry> = tree.tree().walk_whole()?.into_iter().filter(|entry| belongs(&entry.path)).collect();
     let same = unchanged(tree.tree(), &entries, lower, tree.epoch())?;
     let there: BTreeMap<&RootPath, &Entry> = entries.iter().map(|entry| (&entry.path, entry)).collect();
     let mut wanted: BTreeSet<RootPath> =

@@ -49,7 +49,7 @@ pub fn pieces(tree: &ScrubbedTree) -> Result<Vec<Piece>> {
 }
 
 fn entries(tree: &Rooted) -> Result<impl Iterator<Item = Entry> + use<>> {
-    Ok(tree.walk(&RootPath::root())?.into_iter().filter(|entry| belongs(&entry.path)))
+    Ok(tree.walk_whole()?.into_iter().filter(|entry| belongs(&entry.path)))
 }
 
 /// Takes a tar stream.

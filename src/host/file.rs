@@ -170,15 +170,24 @@ pub fn touch(path: &Path) -> Result<()> {
 
 /// Removes whatever is there, never following a symlink and never crossing into another filesystem.
 pub fn remove_tree(path: &Path) -> Result<()> {
+    remove_with(path, super::rooted::remove_at)
+}
+
+/// As [`remove_tree`], for the folder of a whole image's tree: on all cores, in a process that may have threads.
+pub fn remove_whole_tree(path: &Path) -> Result<()> {
+    remove_with(path, super::rooted::remove_whole)
+}
+
+fn remove_with(
+    path: &Path,
+    remove: impl FnOnce(&std::os::fd::OwnedFd, &OsStr) -> rustix::io::Result<()>,
+) -> Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(Error::cannot(Exit::Bug, format!("remove {}", path.display())));
     };
     let folder = if folder == OsStr::new("") { Path::new(".") } else { folder };
-    let remove = || {
-        let folder = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        super::rooted::remove_at(&folder, name)
-    };
-    match remove() {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match rustix::fs::open(folder, flags, Mode::empty()).and_then(|folder| remove(&folder, name)) {
         Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
         Err(error) => Err(error).or_cannot(|| format!("remove {}", path.display())),
     }

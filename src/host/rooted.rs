@@ -503,6 +503,15 @@ impl Rooted {
 
     /// Everything at and below `path`, folders before what is in them, names in byte order, one filesystem only.
     pub fn walk(&self, path: &RootPath) -> Result<Vec<Entry>> {
+        self.walk_with(path, Cores::One)
+    }
+
+    /// As [`Rooted::walk`] from `/` on, for a whole tree: on all cores, in a process that may have threads.
+    pub fn walk_whole(&self) -> Result<Vec<Entry>> {
+        self.walk_with(&RootPath::root(), Cores::All)
+    }
+
+    fn walk_with(&self, path: &RootPath, cores: Cores) -> Result<Vec<Entry>> {
         let mut found = Vec::new();
         let Some(top) = self.entry(path)? else { return Ok(found) };
         let device = top.inode.0;
@@ -512,7 +521,7 @@ impl Rooted {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
             let walk = || {
                 let folder = self.resolve(path, flags, Mode::empty())?;
-                walk_into(&folder, path, device)
+                walk_into(&folder, path, device, cores)
             };
             found.extend(walk().or_cannot(|| format!("walk through {path} in the image"))?);
         }
@@ -523,8 +532,17 @@ impl Rooted {
 /// Folders down to this depth are gone through side by side, with all that is below them.
 const SIDE_BY_SIDE: usize = 3;
 
-/// What is in `folder`, in the order of [`Rooted::walk`]; folders in it are walked through side by side.
-fn walk_into(folder: &OwnedFd, path: &RootPath, device: u64) -> rustix::io::Result<Vec<Entry>> {
+/// Who goes through a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cores {
+    /// The calling thread.
+    One,
+    /// Rayon's threads, too.
+    All,
+}
+
+/// What is in `folder`, in the order of [`Rooted::walk`].
+fn walk_into(folder: &OwnedFd, path: &RootPath, device: u64, cores: Cores) -> rustix::io::Result<Vec<Entry>> {
     let (mut found, mut folders) = (Vec::new(), Vec::new());
     for name in names_of(folder)? {
         let name_os = OsStr::from_bytes(&name);
@@ -546,10 +564,10 @@ fn walk_into(folder: &OwnedFd, path: &RootPath, device: u64) -> rustix::io::Resu
     let walk = |(at, path): (usize, RootPath)| {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let folder = rustix::fs::openat(folder, OsStr::from_bytes(path.name()), flags, Mode::empty())?;
-        Ok((at, walk_into(&folder, &path, device)?))
+        Ok((at, walk_into(&folder, &path, device, cores)?))
     };
     // Further down there is too little in one folder, and each that is open costs a descriptor.
-    let below: Vec<(usize, Vec<Entry>)> = match path.depth() < SIDE_BY_SIDE {
+    let below: Vec<(usize, Vec<Entry>)> = match cores == Cores::All && path.depth() < SIDE_BY_SIDE {
         true => folders.into_par_iter().map(walk).collect::<rustix::io::Result<_>>()?,
         false => folders.into_iter().map(walk).collect::<rustix::io::Result<_>>()?,
     };
@@ -612,12 +630,17 @@ fn names_of(folder: &OwnedFd) -> rustix::io::Result<Vec<Vec<u8>>> {
 /// Removes `name` below `parent`, whatever it is, staying on its filesystem and never following a symlink.
 pub fn remove_at(parent: &impl AsFd, name: &OsStr) -> rustix::io::Result<()> {
     match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
-        Err(Errno::ISDIR | Errno::PERM) => remove_folder(parent.as_fd(), name, 0),
+        Err(Errno::ISDIR | Errno::PERM) => remove_folder(parent.as_fd(), name, 0, Cores::One),
         other => other,
     }
 }
 
-fn remove_folder(parent: BorrowedFd<'_>, name: &OsStr, depth: usize) -> rustix::io::Result<()> {
+/// As [`remove_at`], for a folder that holds a whole tree: on all cores, in a process that may have threads.
+pub fn remove_whole(parent: &impl AsFd, name: &OsStr) -> rustix::io::Result<()> {
+    remove_folder(parent.as_fd(), name, 0, Cores::All)
+}
+
+fn remove_folder(parent: BorrowedFd<'_>, name: &OsStr, depth: usize, cores: Cores) -> rustix::io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
     let folder = rustix::fs::openat2(parent, name, flags, Mode::empty(), resolve)?;
@@ -628,8 +651,8 @@ fn remove_folder(parent: BorrowedFd<'_>, name: &OsStr, depth: usize) -> rustix::
             other => other?,
         }
     }
-    let remove = |name: &Vec<u8>| remove_folder(folder.as_fd(), OsStr::from_bytes(name), depth + 1);
-    match depth < SIDE_BY_SIDE {
+    let remove = |name: &Vec<u8>| remove_folder(folder.as_fd(), OsStr::from_bytes(name), depth + 1, cores);
+    match cores == Cores::All && depth < SIDE_BY_SIDE {
         true => folders.par_iter().try_for_each(remove)?,
         false => folders.iter().try_for_each(remove)?,
     }
@@ -705,7 +728,8 @@ mod tests {
         assert_eq!(below, whole.collect::<Vec<_>>());
         std::os::unix::fs::symlink(folder.path(), tree.join("a/b/c/up")).unwrap();
         std::fs::write(folder.path().join("canary"), "host").unwrap();
-        root.remove(&"/a".into()).unwrap();
+        remove_whole(&File::open(&tree).unwrap(), OsStr::new("a")).unwrap();
         assert!(!tree.join("a").exists() && tree.join("b/a/a/0").exists() && folder.path().join("canary").exists());
+        assert_eq!(remove_whole(&File::open(&tree).unwrap(), OsStr::new("a")), Err(Errno::NOENT));
     }
 }

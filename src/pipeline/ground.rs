@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::plan::Plan;
 use crate::report::Reporter;
 use crate::root::tree::Entry;
-use crate::root::{RootPath, RootTree, Workspace};
+use crate::root::{RootTree, Workspace};
 use crate::scrub::BuildHost;
 
 /// Machines whose programs may know inode numbers of 32 bits only; those of a tree under its changes are longer.
@@ -31,7 +31,7 @@ pub(super) fn lay(
     host: &BuildHost,
     reporter: &Reporter,
 ) -> Result<bool> {
-    let entries = tree.walk(&RootPath::root())?;
+    let entries = tree.walk_whole()?;
     let late = entries.iter().filter(|entry| host.wrote_at(entry.mtime));
     late.map(|entry| &entry.path).try_for_each(|path| tree.set_mtime(path, supplies.epoch))?;
     let obstacle = obstacle(plan, supplies, &tree, &entries)?;

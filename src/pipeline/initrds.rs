@@ -71,7 +71,7 @@ impl<'a> KeptInitrds<'a> {
     pub fn get(&self, wanted: &Wanted, make: &dyn Fn() -> Result<Vec<Vec<u8>>>) -> Result<Initrds> {
         let made = |packed| Initrds { packed, origin: Origin::Made };
         let Some(store) = &self.store else { return make().map(made) };
-        let before = self.tree.walk(&RootPath::root())?;
+        let before = self.tree.walk_whole()?;
         let key = self.key(wanted, &before);
         if let Some(packed) = self.find(store, &key, &before)? {
             self.say("initrd: reused");
@@ -166,7 +166,7 @@ impl<'a> KeptInitrds<'a> {
         packed: &[Vec<u8>],
     ) -> Result<Result<Bytes, String>> {
         let Some(seen) = seen else { return Ok(Err("the kernel lost count of what was opened".into())) };
-        let after = self.tree.walk(&RootPath::root())?;
+        let after = self.tree.walk_whole()?;
         let touched = match touched(before, &after, &seen) {
             Ok(touched) => touched,
             Err(reason) => return Ok(Err(reason)),

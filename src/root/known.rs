@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::tree::{Entry, RootPath, RootTree, Rooted};
+use super::tree::{Entry, RootTree, Rooted};
 use crate::error::Result;
 use crate::pieces::content::Content;
 
@@ -53,7 +53,7 @@ impl Known {
     /// What is unchanged now in `tree`, the view.
     pub(super) fn unchanged<'a>(&'a self, tree: &RootTree) -> Result<Unchanged<'a>> {
         let mut changed = BTreeSet::new();
-        for entry in Rooted::open(&self.upper)?.walk(&RootPath::root())? {
+        for entry in Rooted::open(&self.upper)?.walk_whole()? {
             // Where something was removed, there is only a mark.
             if !entry.is_folder()
                 && let Some(seen) = tree.entry(&entry.path)?
@@ -81,7 +81,7 @@ impl Known {
 
 /// Files with one name: one with several may change under a name that is gone afterwards.
 fn single(lower: &Path) -> Result<BTreeSet<u32>> {
-    let entries = Rooted::open(lower)?.walk(&RootPath::root())?;
+    let entries = Rooted::open(lower)?.walk_whole()?;
     let single = entries.iter().filter(|entry| entry.is_file() && entry.links == 1);
     Ok(single.filter_map(|entry| u32::try_from(entry.inode.1).ok()).collect())
 }

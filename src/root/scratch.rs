@@ -165,7 +165,7 @@ impl Scratch {
     pub fn clear(self, content: &[&str]) -> Result<()> {
         // Unmounting writes everything back that is in memory only, unless it is deleted.
         if !self.is_written.load(Ordering::Relaxed) {
-            content.iter().try_for_each(|name| file::remove_tree(&self.mount.path().join(name)))?;
+            content.iter().try_for_each(|name| file::remove_whole_tree(&self.mount.path().join(name)))?;
         }
         drop(self.loss);
         self.mount.close()?;

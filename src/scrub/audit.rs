@@ -171,7 +171,7 @@ pub enum Sums {
 
 /// As [`audit`], with what layers have to know of the files.
 pub fn audit_and_sum(tree: &RootTree, standard: Standard, sums: Sums) -> Result<(Report, Contents)> {
-    let entries = tree.walk(&RootPath::root())?;
+    let entries = tree.walk_whole()?;
     let unchanged = tree.unchanged()?;
     let look = |window: &mut Window, entry: Entry| {
         let (path, mut chunks) = (entry.path.clone(), Vec::new());

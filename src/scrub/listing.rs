@@ -25,7 +25,7 @@ pub struct Listing {
 impl Listing {
     /// Walks through the tree once.
     pub fn read(tree: &RootTree) -> Result<Listing> {
-        Ok(tree.walk(&RootPath::root())?.into_iter().collect())
+        Ok(tree.walk_whole()?.into_iter().collect())
     }
 
     /// The entry with exactly this path.
