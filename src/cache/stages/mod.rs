@@ -78,6 +78,14 @@ pub struct Listed {
     pub used: u64,
 }
 
+/// A file of the store that nobody has opened.
+struct Used {
+    path: PathBuf,
+    size: Bytes,
+    /// Seconds since 1970.
+    when: u64,
+}
+
 /// What became of a stage that a build wanted to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
@@ -177,8 +185,8 @@ impl StageStore {
     /// Stages of the same name and image as `key`, whatever they were made from, the most recently used first.
     pub fn alike(&self, key: &Key) -> Result<Vec<Stage>> {
         let mut all = Vec::new();
-        for listed in self.list()?.into_iter().filter(|one| (one.stage == key.stage()) && one.image == key.image()) {
-            all.extend(Stage::open(&self.folder.join(&listed.name))?);
+        for Used { path, .. } in self.by_use()? {
+            all.extend(Stage::open(&path)?.filter(|stage| stage.record.key.is_like(key)));
         }
         Ok(all)
     }
@@ -194,19 +202,28 @@ impl StageStore {
     /// Everything in the store, the most recently used first.
     pub fn list(&self) -> Result<Vec<Listed>> {
         let mut all = Vec::new();
-        for path in self.files()? {
-            let Some(metadata) = file::metadata(&path) else { continue };
+        for Used { path, size, when } in self.by_use()? {
             let key = Stage::open(&path)?.map(|stage| stage.record.key);
-            let used = metadata.modified().ok().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
             all.push(Listed {
                 name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
                 stage: key.as_ref().map(|key| key.stage().to_string()).unwrap_or_default(),
                 image: key.map(|key| key.image().to_string()).unwrap_or_default(),
-                size: file::size_on_disk(&metadata),
-                used: used.unwrap_or_default().as_secs(),
+                size,
+                used: when,
             });
         }
-        all.sort_by(|one, other| (other.used, &one.name).cmp(&(one.used, &other.name)));
+        Ok(all)
+    }
+
+    /// The files, the most recently used first; none is opened.
+    fn by_use(&self) -> Result<Vec<Used>> {
+        let looked_at = |path: PathBuf| {
+            let metadata = file::metadata(&path)?;
+            let when = metadata.modified().ok().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+            Some(Used { path, size: file::size_on_disk(&metadata), when: when.unwrap_or_default().as_secs() })
+        };
+        let mut all: Vec<Used> = self.files()?.into_iter().filter_map(looked_at).collect();
+        all.sort_by(|one, other| (other.when, &one.path).cmp(&(one.when, &other.path)));
         Ok(all)
     }
 
