@@ -94,44 +94,23 @@ impl<T> Spare<T> {
     }
 }
 
-/// Reads `source` on a thread of its own, a little ahead of `work`, which gets the same bytes: decompressing and looking at
-/// what comes out go on at the same time.
-pub fn ahead<T>(source: impl Read + Send, work: impl FnOnce(&mut dyn Read) -> T) -> T {
-    const PIECE: usize = 256 << 10;
-    const PIECES: usize = 4;
-    let (sender, receiver) = sync_channel(PIECES);
-    std::thread::scope(|scope| {
-        scope.spawn(move || send_all(source, PIECE, &sender));
-        // Dropping it ends the thread, where not everything was read.
-        let mut pieces = Ahead { receiver, piece: Vec::new(), next: 0 };
-        work(&mut pieces)
-    })
-}
-
-fn send_all(mut source: impl Read, size: usize, sender: &SyncSender<io::Result<Vec<u8>>>) {
-    loop {
-        let mut piece = Vec::with_capacity(size);
-        let read = source.by_ref().take(size as u64).read_to_end(&mut piece);
-        // What was read before an error comes before it.
-        let at_end = read.as_ref().map_or(true, |read| *read < size);
-        let sent = (piece.is_empty() || sender.send(Ok(piece)).is_ok())
-            && read.map_or_else(|error| sender.send(Err(error)).is_ok(), |_| true);
-        if at_end || !sent {
-            return;
-        }
-    }
-}
-
-/// What [`ahead`] hands over.
-struct Ahead {
-    receiver: Receiver<io::Result<Vec<u8>>>,
-    piece: Vec<u8>,
+/// What another thread sends piece by piece, as one stream. It ends where nobody sends any more; an error ends it, too.
+pub struct Sent {
+    receiver: Receiver<io::Result<Arc<Vec<u8>>>>,
+    piece: Arc<Vec<u8>>,
     next: usize,
 }
 
-impl Read for Ahead {
+impl Sent {
+    /// What comes through `receiver`.
+    pub fn new(receiver: Receiver<io::Result<Arc<Vec<u8>>>>) -> Sent {
+        Sent { receiver, piece: Arc::default(), next: 0 }
+    }
+}
+
+impl Read for Sent {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.next == self.piece.len() {
+        while self.next == self.piece.len() {
             match self.receiver.recv() {
                 Ok(piece) => (self.piece, self.next) = (piece?, 0),
                 // The thread is done.
@@ -142,6 +121,33 @@ impl Read for Ahead {
         buffer[..length].copy_from_slice(&self.piece[self.next..self.next + length]);
         self.next += length;
         Ok(length)
+    }
+}
+
+/// Reads `source` on a thread of its own, a little ahead of `work`, which gets the same bytes: decompressing and looking at
+/// what comes out go on at the same time.
+pub fn ahead<T>(source: impl Read + Send, work: impl FnOnce(&mut dyn Read) -> T) -> T {
+    const PIECE: usize = 256 << 10;
+    const PIECES: usize = 4;
+    let (sender, receiver) = sync_channel(PIECES);
+    std::thread::scope(|scope| {
+        scope.spawn(move || send_all(source, PIECE, &sender));
+        // Dropping it ends the thread, where not everything was read.
+        work(&mut Sent::new(receiver))
+    })
+}
+
+fn send_all(mut source: impl Read, size: usize, sender: &SyncSender<io::Result<Arc<Vec<u8>>>>) {
+    loop {
+        let mut piece = Vec::with_capacity(size);
+        let read = source.by_ref().take(size as u64).read_to_end(&mut piece);
+        // What was read before an error comes before it.
+        let at_end = read.as_ref().map_or(true, |read| *read < size);
+        let sent = (piece.is_empty() || sender.send(Ok(Arc::new(piece))).is_ok())
+            && read.map_or_else(|error| sender.send(Err(error)).is_ok(), |_| true);
+        if at_end || !sent {
+            return;
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! than a few members.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use super::member::LONGEST;
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host::file::begin_to_sync_range;
 use crate::host::untar::{Compression, MemberDecoder};
+use crate::parallel::Sent;
 use crate::release::hash::{Buffers, Hasher};
 
 /// So many new bytes are worth asking the kernel to begin writing them to its disk, so that publishing has little left to wait
@@ -60,10 +61,9 @@ pub(super) fn follow(
     reader: &dyn LayerReader,
 ) -> Result<ReadBack> {
     let what = || "read the layer back";
-    let (sender, receiver) = sync_channel::<Arc<Vec<u8>>>(WAITING);
+    let (sender, receiver) = sync_channel(WAITING);
     std::thread::scope(|scope| {
-        let looking =
-            scope.spawn(move || reader.read(offset, &mut Plain { receiver, member: Arc::default(), next: 0 }));
+        let looking = scope.spawn(move || reader.read(offset, &mut Sent::new(receiver)));
         let unpack = || {
             let (hasher, mut buffers) = (Hasher::start(), Buffers::default());
             let mut decoder = MemberDecoder::new(how, LONGEST).or_cannot(what)?;
@@ -84,7 +84,7 @@ pub(super) fn follow(
                     begun = end;
                 }
                 // It fails where the reader has seen enough.
-                let _ = sender.send(plain);
+                let _ = sender.send(Ok(plain));
             }
             Ok(ReadBack { plain_sha256: hasher.finish()?, size: end - offset })
         };
@@ -95,29 +95,6 @@ pub(super) fn follow(
         let unpacked = unpacked?;
         looked.map(|()| unpacked)
     })
-}
-
-/// The stream of what is in the members.
-struct Plain {
-    receiver: Receiver<Arc<Vec<u8>>>,
-    member: Arc<Vec<u8>>,
-    next: usize,
-}
-
-impl Read for Plain {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.next == self.member.len() {
-            match self.receiver.recv() {
-                Ok(member) => (self.member, self.next) = (member, 0),
-                // There are no more.
-                Err(_) => return Ok(0),
-            }
-        }
-        let length = buffer.len().min(self.member.len() - self.next);
-        buffer[..length].copy_from_slice(&self.member[self.next..self.next + length]);
-        self.next += length;
-        Ok(length)
-    }
 }
 
 #[cfg(test)]
