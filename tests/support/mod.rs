@@ -20,6 +20,7 @@ pub mod image;
 pub mod layout;
 pub mod leaks;
 pub mod newer;
+pub mod once;
 pub mod packages;
 pub mod pacman;
 pub mod plan;

@@ -4,14 +4,13 @@
 //! copy and spoil. makepkg refuses to run as root, so the archives are made here, as makepkg(8) lays them out.
 
 use std::fs;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rustix::fs::FlockOperation;
 use sha2::{Digest, Sha256};
 
+use super::once::made_once;
 use super::packages::DATE;
 
 /// What the world is made with, for `need!`.
@@ -33,21 +32,7 @@ pub struct PacmanWorld {
 impl PacmanWorld {
     /// Opens the world; makes it where it is missing or was made by other code or other programs.
     pub fn open() -> PacmanWorld {
-        let cache = super::scratch_root();
-        let folder = cache.join(format!("pacmanworld-{}", identity()));
-        let lock = fs::File::create(cache.join("pacmanworld.lock")).unwrap();
-        rustix::fs::flock(lock.as_fd(), FlockOperation::LockExclusive).unwrap();
-        if !folder.exists() {
-            for old in fs::read_dir(&cache).unwrap().flatten() {
-                if old.file_name().to_string_lossy().starts_with("pacmanworld-") {
-                    fs::remove_dir_all(old.path()).unwrap();
-                }
-            }
-            let making = cache.join("pacmanworld-making");
-            make(&making);
-            fs::rename(making, &folder).unwrap();
-        }
-        PacmanWorld { folder }
+        PacmanWorld { folder: made_once("pacmanworld", &identity(), make) }
     }
 
     /// Packages, their signatures and the signed database; read-only for tests.

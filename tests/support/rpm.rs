@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 use rustix::fs::FlockOperation;
 use sha2::{Digest, Sha256};
 
+use super::once::made_once;
 use super::packages::DATE;
 
 /// What the world is made and spoilt with, for `need!`.
@@ -85,22 +86,7 @@ impl RpmWorld {
         if let Some(made) = std::env::var_os(MADE) {
             return RpmWorld { folder: made.into() };
         }
-        let cache = super::scratch_root();
-        let folder = cache.join(format!("rpmworld-{}", identity()));
-        let lock = fs::File::create(cache.join("rpmworld.lock")).unwrap();
-        rustix::fs::flock(lock.as_fd(), FlockOperation::LockExclusive).unwrap();
-        if !folder.exists() {
-            for old in fs::read_dir(&cache).unwrap().flatten() {
-                // Not the locks beside it.
-                if old.path().is_dir() && old.file_name().to_string_lossy().starts_with("rpmworld-") {
-                    fs::remove_dir_all(old.path()).unwrap();
-                }
-            }
-            let making = cache.join("rpmworld-making");
-            make(&making);
-            fs::rename(making, &folder).unwrap();
-        }
-        RpmWorld { folder }
+        RpmWorld { folder: made_once("rpmworld", &identity(), make) }
     }
 
     /// Where it is, for [`MADE`].

@@ -6,13 +6,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rustix::fs::FlockOperation;
 use sha2::{Digest, Sha256};
 
+use super::once::made_once;
 use super::packages;
 
 /// Where the repository is, and what belongs to it.
@@ -23,21 +22,7 @@ pub struct World {
 impl World {
     /// Opens the tiny world; makes it where it is missing or was made by other code or other programs.
     pub fn open() -> World {
-        let cache = super::scratch_root();
-        let folder = cache.join(format!("world-{}", key()));
-        let lock = fs::File::create(cache.join("world.lock")).unwrap();
-        rustix::fs::flock(lock.as_fd(), FlockOperation::LockExclusive).unwrap();
-        if !folder.exists() {
-            for old in fs::read_dir(&cache).unwrap().flatten() {
-                if old.file_name().to_string_lossy().starts_with("world-") {
-                    fs::remove_dir_all(old.path()).unwrap();
-                }
-            }
-            let making = cache.join("world-making");
-            make(&making);
-            fs::rename(making, &folder).unwrap();
-        }
-        World { folder }
+        World { folder: made_once("world", &key(), make) }
     }
 
     /// The repository: `dists/` and `pool/`; read-only for tests, which [`copy`](World::copy) it to spoil it.
