@@ -66,12 +66,21 @@ struct Indexes {
     preferences: String,
 }
 
+/// Why apt_auth.conf(5), which is words between blanks, cannot hold a user name or password.
+fn unfit_for_a_login(text: &str) -> Option<&'static str> {
+    match text {
+        "" => Some("is empty"),
+        _ => text.contains(' ').then_some("has a blank"),
+    }
+}
+
 impl Apt {
     /// Decides where everything comes from; touches no network. `scratch` is a folder of this build alone.
     /// 65 for a repository that cannot be used, 78 for a mirror that nobody knows.
     pub fn open(plan: &Plan, mirrors: &Mirrors, cache: &PackageStore, scratch: &Path) -> Result<Apt> {
         let sources = plan.repositories.iter().map(|repository| Source::resolve(repository, mirrors));
         let sources: Vec<Source> = sources.collect::<Result<_>>()?;
+        sources.iter().try_for_each(|source| source.check_login("apt", unfit_for_a_login))?;
         let native = debian_architecture(&plan.image.arch).to_string();
         let foreign: BTreeSet<&String> = sources.iter().flat_map(|source| &source.architectures).collect();
         let foreign = foreign.into_iter().filter(|arch| **arch != native && *arch != "all").cloned().collect();

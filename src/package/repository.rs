@@ -80,6 +80,10 @@ impl Source {
         if credentials.as_ref().is_some_and(|(user, password)| odd(user) || odd(password)) {
             return Err(wrong("its user name or password has a control character".into()));
         }
+        // RFC 7617, 2: what follows the first colon is the password.
+        if credentials.as_ref().is_some_and(|(user, _)| user.contains(':')) {
+            return Err(wrong("its user name has a colon, which no server takes for a part of it".into()));
+        }
         let url = normalized(&url);
         let image_url = match image_url {
             Some(Some(image)) => ImageUrl::Url(normalized(&image)),
@@ -107,6 +111,20 @@ impl Source {
             customize: repository.customize.clone(),
             place: repository.place.clone(),
         })
+    }
+
+    /// 65 where the file in which `manager` looks for logins cannot hold this one: `unfit` says why not.
+    pub fn check_login(&self, manager: &str, unfit: impl Fn(&str) -> Option<&'static str>) -> Result<()> {
+        let login = self.credentials.iter().filter(|_| self.used != RepositoryUse::ImageOnly);
+        for (what, text) in login.flat_map(|(user, password)| [("user name", user), ("password", password)]) {
+            if let Some(why) = unfit(text) {
+                return Err(Error::cannot(Exit::Description, format!("use the repository `{}`", self.alias))
+                    .because(format!("its {what} {why}, and {manager} has no way to read such a one"))
+                    .at(self.place.clone())
+                    .hint(format!("another {what} is needed, or a mirror that asks for none")));
+            }
+        }
+        Ok(())
     }
 
     /// Lets the script of the description, on the build host, edit the repository's file. 65 where it fails or removes it.
@@ -285,6 +303,9 @@ mod tests {
         let two_lines = repository("http://me:se%0amachine@h.example/x", "");
         let error = Source::resolve(&two_lines, &Mirrors::default()).unwrap_err();
         assert!(error.text().contains("control character") && !error.text().contains("machine"), "{}", error.text());
+        let colon = repository("http://m%3ae:secret@h.example/x", "");
+        let error = Source::resolve(&colon, &Mirrors::default()).unwrap_err();
+        assert!(error.text().contains("colon") && !error.text().contains("secret"), "{}", error.text());
     }
 
     #[test]

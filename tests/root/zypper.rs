@@ -210,7 +210,7 @@ fn an_image_keeps_the_repositories_that_it_is_given_and_no_password() {
     need!("zypper");
     let _turn = together();
     let authorization = "Basic bWU6d29yZCBvZiBtaW5l";
-    let bench = RpmBench::with_mirror(Server::start(RpmWorld::open().repository()).demand(authorization));
+    let bench = RpmBench::with_mirror(Server::start(RpmWorld::open().folder()).demand(authorization));
     let repository = "<repository type=\"rpm-md\" alias=\"tiny\" imageinclude=\"true\" priority=\"42\" username=\"me\" \
                       password=\"word of mine\" customize=\"customize.sh\">";
     let only = "<repository type=\"rpm-md\" alias=\"updates\" imageonly=\"true\"><source \
@@ -219,6 +219,7 @@ fn an_image_keeps_the_repositories_that_it_is_given_and_no_password() {
     let description = bench
         .container("zypper")
         .edit("<repository type=\"rpm-md\" alias=\"tiny\">", repository)
+        .edit("mirror://tiny", "mirror://tiny/repository")
         .edit("<packages type=\"bootstrap\">", only)
         .script("customize.sh", "echo '# customized' >> \"$1\"");
     bench.build(&description).args(["-v"]).run().expect(0).says(&["needs a password, which is not put into the image"]);
@@ -235,6 +236,8 @@ fn an_image_keeps_the_repositories_that_it_is_given_and_no_password() {
     }
     let wrong = description.edit("password=\"word of mine\"", "password=\"x\"");
     bench.build(&wrong).run().expect(65).says(&["does not accept", "config.xml"]);
+    let unfit = wrong.edit("password=\"x\"", "password=\"\"");
+    bench.build(&unfit).run().expect(65).says(&["its password is empty", "config.xml", "hint:"]);
 }
 
 #[test]

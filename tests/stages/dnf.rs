@@ -350,14 +350,21 @@ fn a_password_reaches_the_server_and_nothing_else() {
     need_rpm_world!();
     need_dnf!();
     let (world, folder) = (RpmWorld::open(), scratch());
-    // me:se%cret$1
-    let server = Server::start(world.repository()).demand("Basic bWU6c2UlY3JldCQx");
+    let with = |password: &str, server: &Server| {
+        let credentials = Some(("me".to_string(), password.to_string()));
+        Repository { credentials, ..repository(&server.url(), &world.key()) }
+    };
     for manager in generations() {
-        let credentials = Some(("me".to_string(), "se%cret$1".to_string()));
-        let own = Repository { credentials, ..repository(&server.url(), &world.key()) };
+        // dnf5 has a way to say that no variable is meant.
+        let (password, authorization) = match manager {
+            Manager::Dnf5 => (r#" "se%cret\$basearch"#, "bWU6ICJzZSVjcmV0XCRiYXNlYXJjaA=="),
+            _ => (r#" "se%cret\$1"#, "bWU6ICJzZSVjcmV0XCQx"),
+        };
+        let server = Server::start(world.repository()).demand(&format!("Basic {authorization}"));
+        let own = with(password, &server);
         let question = Question::new(manager, vec![own], &["tiny-lua"]);
         let log = folder.path().join(format!("{manager:?}.log"));
-        question.reporter.log_to(&log, fs::File::create(&log).unwrap());
+        question.reporter.log_to(fs::File::create(&log).unwrap());
         question.resolve().unwrap();
         assert!(!fs::read_to_string(&log).unwrap().contains("se%cret"));
         let found = grep(question.folder.path(), b"se%cret");
@@ -365,6 +372,11 @@ fn a_password_reaches_the_server_and_nothing_else() {
         let error = Question::new(manager, vec![repository(&server.url(), &world.key())], &["tiny-lua"]).refused();
         assert!(error.text().contains("401") && error.text().contains("`password`"), "{}", error.text());
         assert_eq!(error.exit(), Exit::Description, "{}", error.text());
+        if manager == Manager::Dnf4 {
+            let error = Question::new(manager, vec![with("se${basearch}t", &server)], &["tiny-lua"]).refused();
+            assert!(error.text().contains("password has the name of a variable"), "{}", error.text());
+            assert!(error.exit() == Exit::Description && !error.text().contains("basearch"), "{}", error.text());
+        }
     }
 }
 

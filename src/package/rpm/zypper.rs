@@ -111,6 +111,7 @@ impl Zypper<'_> {
         file::write(&scratch.join("zypp.conf"), text.as_bytes())?;
         file::write(&scratch.join("zypper.conf"), b"[main]\n")?;
         for repository in self.used {
+            repository.source.check_login("zypper", unfit_for_a_login)?;
             let path = scratch.join("repos.d").join(format!("{}.repo", repository.id()));
             file::write(&path, self.repository_file(repository).as_bytes())?;
             repository.source.customize(&path, self.reporter)?;
@@ -136,7 +137,7 @@ impl Zypper<'_> {
             Address::MirrorList => "mirrorlist",
         };
         let mut text = format!("[{0}]\nname={0}\nenabled=1\nautorefresh=1\nkeeppackages=1\n", repository.id());
-        text.push_str(&format!("{address}={}\ntype=rpm-md\n", repository.url()));
+        text.push_str(&format!("{address}={}\ntype=rpm-md\n", place(repository)));
         text.push_str(&format!(
             "gpgcheck={}\nrepo_gpgcheck={metadata}\npkg_gpgcheck={packages}\n",
             metadata | packages
@@ -356,10 +357,27 @@ fn lock(named: &Named) -> String {
     format!("\ntype: package\nmatch_type: glob\ncase_sensitive: on\nsolvable_name: {}\n", named.name)
 }
 
+/// Where libzypp finds a repository. With the slash, a login is not used for what is beside it and begins with the same
+/// letters; without it here, none that has it there would be used at all.
+fn place(repository: &Repository) -> String {
+    match repository.address {
+        Address::Repository => format!("{}/", repository.url()),
+        Address::Metalink | Address::MirrorList => repository.url(),
+    }
+}
+
+/// Why libzypp would not read a user name or password as it is: it strips blanks, and uses no empty one.
+fn unfit_for_a_login(text: &str) -> Option<&'static str> {
+    match text {
+        "" => Some("is empty"),
+        _ => (text.trim_matches(' ') != text).then_some("begins or ends with a blank"),
+    }
+}
+
 /// User and password of a repository, as libzypp reads them.
 fn credentials(repository: &Repository) -> Option<String> {
     let (user, password) = repository.source.credentials.as_ref()?;
-    Some(format!("[{}/]\nusername = {user}\npassword = {password}\n\n", repository.url()))
+    Some(format!("[{}]\nusername = {user}\npassword = {password}\n\n", place(repository)))
 }
 
 /// Packages that the summary of an installation says will be installed; it names others, too.

@@ -17,6 +17,9 @@ const PLUGIN: &str = include_str!("report.py");
 /// dnf4 ends before it decides anything.
 pub(super) const KNOWN: &str = "INGOT_DNF_KNOWN";
 
+/// Variables that dnf knows without being told (dnf.conf(5)).
+const VARIABLES: [&str; 5] = ["arch", "basearch", "releasever", "releasever_major", "releasever_minor"];
+
 /// Writes everything that dnf reads.
 pub(super) fn write(dnf: &Dnf<'_>) -> Result<()> {
     let scratch = &dnf.folder.scratch;
@@ -159,7 +162,31 @@ fn section(dnf: &Dnf<'_>, repository: &Repository) -> Result<String> {
         text.push_str(&format!("priority={priority}\n"));
     }
     if let Some((user, password)) = &source.credentials {
+        source.check_login("dnf4", |text| unfit_for_a_login(dnf.generation, text))?;
+        let [user, password] = [user, password].map(|text| escaped(dnf.generation, text));
         text.push_str(&format!("username={user}\npassword={password}\n"));
     }
     Ok(text)
+}
+
+/// A user name or password as dnf reads it: it strips blanks, and then a pair of quotes; dnf5 takes a backslash for the
+/// sign behind it.
+fn escaped(generation: Generation, text: &str) -> String {
+    let text = match generation {
+        Generation::Four => text.to_string(),
+        Generation::Five => text.replace('\\', r"\\").replace('$', r"\$"),
+    };
+    let is_within = |quote: char| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
+    if text.trim_matches(' ') != text || is_within('"') || is_within('\'') { format!("\"{text}\"") } else { text }
+}
+
+/// Why dnf would not read it as it is: dnf4 puts the values of variables everywhere.
+fn unfit_for_a_login(generation: Generation, text: &str) -> Option<&'static str> {
+    let is_variable = |rest: &str| {
+        let rest = rest.strip_prefix('{').unwrap_or(rest);
+        let end = rest.find(|char: char| !char.is_ascii_alphanumeric() && char != '_').unwrap_or(rest.len());
+        VARIABLES.contains(&&rest[..end])
+    };
+    let found = generation == Generation::Four && text.split('$').skip(1).any(is_variable);
+    found.then_some("has the name of a variable behind a `$`")
 }
