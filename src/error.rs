@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 /// Result of everything in ingot that can fail.
@@ -250,6 +251,16 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// Runs `work`; a panic in it is an error of ours, 70.
+pub fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Err(Error::cannot(Exit::Bug, "go on: this is a bug of ingot")
+            .because(text.unwrap_or("a thread panicked"))
+            .hint("please report it with the lines that begin with `thread`"))
+    })
+}
+
 /// Gives an operating system error its `cannot <verb> <object>` and its exit code.
 pub trait OrCannot<T> {
     /// Turns the error into [`Error`]: no space is 74 with a hint, permission 77, a missing file 66, the rest 74.
@@ -298,6 +309,16 @@ mod tests {
              \n  hint:  did you mean `openssh-server`?\
              \n  log:   out/x.log"
         );
+    }
+
+    #[test]
+    fn a_panic_is_70_and_says_what_it_said() {
+        let number = 7;
+        let error = caught(|| -> Result<()> { panic!("number {number}") }).unwrap_err();
+        assert_eq!((error.exit(), error.causes()), (Exit::Bug, ["number 7".to_string()].as_slice()));
+        let error = caught(|| -> Result<()> { panic!("on purpose") }).unwrap_err();
+        assert_eq!(error.causes(), ["on purpose"]);
+        assert_eq!(caught(|| Ok(number)).unwrap(), 7);
     }
 
     #[test]

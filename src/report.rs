@@ -5,7 +5,6 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -45,7 +44,7 @@ struct Shared {
 
 struct State {
     events: Option<File>,
-    log: Option<(PathBuf, File)>,
+    log: Option<File>,
     kiwi: Option<KiwiLog>,
     warnings: Vec<Warning>,
     clock: fn() -> Duration,
@@ -157,9 +156,9 @@ impl Reporter {
         locked(&self.shared.state)
     }
 
-    /// From now on, everything that programs print is kept in `file`, whose path is `path`.
-    pub fn log_to(&self, path: &Path, file: File) {
-        self.state().log = Some((path.to_path_buf(), file));
+    /// From now on, everything that programs print is kept in `file`.
+    pub fn log_to(&self, file: File) {
+        self.state().log = Some(file);
     }
 
     /// One line for the log; a write error of the log never fails a build.
@@ -174,7 +173,7 @@ impl Reporter {
     fn keep(&self, level: Level, text: &str) {
         let mut state = self.state();
         let now = (state.clock)();
-        if let Some((_, file)) = &mut state.log {
+        if let Some(file) = &mut state.log {
             let _ = writeln!(file, "{text}");
         }
         if let Some(kiwi) = &mut state.kiwi {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::say::{print_line, say};
 use super::{BuildArguments, UnpackerChoice, WorkspaceChoice};
 use crate::description::Colour;
-use crate::error::{Error, Exit, Result, Warning};
+use crate::error::{self, Error, Exit, Result, Warning};
 use crate::host::{self, file, identity};
 use crate::package::{Mirrors, Unpacker};
 use crate::pipeline::stages::{Explain, Reuse};
@@ -148,7 +148,7 @@ impl Build<'_> {
                 warned.push(warning);
             }
         }
-        match pipeline::cast(self.plans, self.order, &reporter) {
+        match error::caught(|| pipeline::cast(self.plans, self.order, &reporter)) {
             Ok(_) => 0,
             Err(error) => {
                 let error = error.log(self.log_of_failure());
@@ -171,7 +171,7 @@ impl Build<'_> {
         };
         let reporter = Reporter::new(self.arguments.verbosity(), events, since_1970);
         let log = file::create(&self.order.folder.join(self.log))?;
-        reporter.log_to(&self.log_of_failure(), log);
+        reporter.log_to(log);
         Ok(reporter)
     }
 

@@ -30,7 +30,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::bytes::Bytes;
 use crate::description::Colour;
-use crate::error::{Exit, Result};
+use crate::error::{self, Exit};
 use crate::plan::container;
 use crate::plan::{Choices, LayerCompression, LayerSplit, NetworkForScripts, PackageDatabase, Target, UpdateStack};
 use crate::report::Verbosity;
@@ -550,9 +550,9 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> std::result::Result<Co
 
 /// Carries a command out; whatever goes wrong is printed here, once.
 pub fn run(line: CommandLine) -> u8 {
-    let done: Result<u8> = match line.command {
+    let done = error::caught(|| match line.command {
         Command::Build(arguments) => build::run(*arguments, colour()),
-        Command::Kiwi { arguments } => return kiwi::run(&arguments, colour()),
+        Command::Kiwi { arguments } => Ok(kiwi::run(&arguments, colour())),
         Command::Cache(arguments) => cache::run(arguments),
         Command::Catalog(arguments) => catalog::run(arguments),
         Command::Publish(arguments) => publish::run(&arguments),
@@ -568,7 +568,7 @@ pub fn run(line: CommandLine) -> u8 {
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Sbom(arguments) => sbom::run(&arguments),
         Command::Preflight(arguments) => preflight::run(&arguments),
-    };
+    });
     done.unwrap_or_else(|error| {
         say::say(&error.text());
         error.exit().code()

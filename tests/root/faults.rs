@@ -45,6 +45,17 @@ fn a_bad_description_is_65_or_66_and_names_its_line() {
             &["gone.tar"],
         ),
         (|d| d.edit("mirror://tiny", "mirror://nobody-knows"), &[65, 66, 78], &["nobody-knows"]),
+        // The file that apt reads logins from is words between blanks.
+        (
+            |d| d.edit("alias=\"tiny\"", "alias=\"tiny\" username=\"me\" password=\"a b\""),
+            &[65],
+            &["config.xml:", "its password has a blank", "hint:"],
+        ),
+        (
+            |d| d.edit("alias=\"tiny\"", "alias=\"tiny\" username=\"me\""),
+            &[65],
+            &["config.xml:", "its password is empty"],
+        ),
     ];
     for (change, codes, says) in table {
         let bench = Bench::new();
@@ -466,6 +477,25 @@ fn the_only_result(answer: &Answer) -> serde_json::Value {
     let results: Vec<&str> = answer.stdout.lines().filter(|line| line.contains("INGOT-RESULT: ")).collect();
     assert!(results.len() == 1 && answer.stdout.lines().last() == Some(results[0]), "{answer:?}");
     serde_json::from_str(results[0].trim_start_matches("INGOT-RESULT: ")).unwrap()
+}
+
+#[test]
+fn a_panic_is_70_and_told_as_every_other_failure_is() {
+    need!(root);
+    let _turn = together();
+    // No thread can be started whose stack does not fit into memory.
+    let panics = |ingot: Ingot| ingot.env("RUST_MIN_STACK", "4611686018427387904").run().expect(70);
+    let says = ["panicked at", "error: cannot go on: this is a bug of ingot", "Resource temporarily unavailable"];
+    let bench = Bench::new();
+    let disk = bench.path("disk.raw");
+    fs::write(&disk, vec![7; 4 << 20]).unwrap();
+    panics(Ingot::new(["convert"]).arg(&disk).arg(bench.path("disk.qcow2"))).says(&says);
+    bench.container().edit("mirror://tiny", &format!("file://{}", bench.world.repository().display()));
+    let info = ["kiwi", "image", "info", "--description", "image", "--resolve-package-list"];
+    let cache = bench.path("cache");
+    let answer = panics(Ingot::new(info).in_folder(&bench.path("")).env("INGOT_CACHE_DIR", text(&cache)));
+    let result = the_only_result(&answer.says(&says));
+    assert!(result["exit"] == 70 && result["error"]["cause"][0].to_string().contains("Resource"), "{result}");
 }
 
 #[test]

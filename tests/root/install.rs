@@ -48,7 +48,7 @@ impl Installed {
 pub fn install(plan: &Plan, mirrors: &Mirrors, unpacker: Unpacker, cache: &Path, reporter: &Reporter) -> Installed {
     let folder = scratch();
     let log = folder.path().join("log");
-    reporter.log_to(&log, fs::File::create(&log).unwrap());
+    reporter.log_to(fs::File::create(&log).unwrap());
     fs::create_dir(folder.path().join("tree")).unwrap();
     fs::create_dir(folder.path().join("scratch")).unwrap();
     let store = PackageStore::open(cache).unwrap();

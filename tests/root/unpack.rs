@@ -49,7 +49,7 @@ fn ours_with(tree: &Tree, packages: &[Package], cache: &Path) -> (Result<(), Err
     let folder = scratch();
     let path = folder.path().join("log");
     let reporter = Reporter::new(Verbosity::Quiet, None, || std::time::Duration::ZERO);
-    reporter.log_to(&path, fs::File::create(&path).unwrap());
+    reporter.log_to(fs::File::create(&path).unwrap());
     let rooted = Rooted::open(tree.path()).unwrap();
     let store = UnpackedStore::open(cache, LIMIT).unwrap();
     let result = unpack(packages, &rooted, &tree.sandbox(), &store, &reporter.step("unpack"));

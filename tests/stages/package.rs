@@ -228,7 +228,7 @@ fn apt_solves_again_only_when_the_indexes_or_the_request_changed() {
     let solved = |plan: &Plan| {
         let (log, scratch) = (folder.path().join("log"), super::support::scratch());
         let reporter = Reporter::new(ingot::report::Verbosity::Quiet, None, || std::time::Duration::ZERO);
-        reporter.log_to(&log, fs::File::create(&log).unwrap());
+        reporter.log_to(fs::File::create(&log).unwrap());
         let store = PackageStore::open(&folder.path().join("a cache")).unwrap();
         let set = Apt::open(plan, &Mirrors::default(), &store, scratch.path()).unwrap().resolve(&reporter).unwrap();
         let asked = fs::read_to_string(log).unwrap().contains("--print-uris");
@@ -273,7 +273,7 @@ fn a_password_opens_the_repository_and_stands_nowhere_else() {
     let mut plan = plan(vec![Repository { credentials, ..repository(&server.url(), &world.key()) }], &["tiny-app"]);
     let log = folder.path().join("log");
     let reporter = Reporter::silent();
-    reporter.log_to(&log, fs::File::create(&log).unwrap());
+    reporter.log_to(fs::File::create(&log).unwrap());
     let store = PackageStore::open(&folder.path().join("cache")).unwrap();
     let scratch = tempfile::tempdir_in(folder.path()).unwrap();
     let set = Apt::open(&plan, &Mirrors::default(), &store, scratch.path()).unwrap().resolve(&reporter).unwrap();

@@ -12,7 +12,7 @@ use super::settings::Settings;
 use crate::bytes::Bytes;
 use crate::cli::build::since_1970;
 use crate::description::Colour;
-use crate::error::{Error, Exit, Result, Warning};
+use crate::error::{self, Error, Exit, Result, Warning};
 use crate::host::{self, file, identity};
 use crate::package::{Mirrors, Unpacker};
 use crate::pipeline::stages::{Explain, Reuse};
@@ -219,18 +219,8 @@ impl<'a> Frame<'a> {
         if !host::is_root() {
             return Err(Error::cannot(Exit::Permission, "do what KIWI does").because("KIWI's command line needs root"));
         }
-        let ended = host::namespace::isolated(|| match self.reporter() {
-            Err(error) => give_up(&error),
-            Ok(reporter) => {
-                let done = self.begin(plan, places, &reporter).and_then(|()| work(&reporter));
-                let Err(error) = done else { return 0 };
-                let error = error.log(&places.shown_log);
-                reporter.failed(None, &error);
-                if let Err(error) = places.keep_log() {
-                    reporter.warn(Warning { text: format!("the log could not be kept: {error}"), place: None });
-                }
-                result_of(&error)
-            }
+        let ended = host::namespace::isolated(|| {
+            self.inside(places, |reporter| self.begin(plan, places, reporter).and_then(|()| work(reporter)))
         });
         if !matches!(ended, Ok(0)) {
             // What was killed could not clean up, and what it left is unlocked now. How the build ended is what counts:
@@ -240,12 +230,55 @@ impl<'a> Frame<'a> {
         ended
     }
 
+    /// The part of it that is in the namespaces.
+    fn inside(&self, places: &Places<'_>, work: impl FnOnce(&Reporter) -> Result<()>) -> u8 {
+        let reporter = match self.reporter() {
+            Ok(reporter) => reporter,
+            Err(error) => return give_up(&error),
+        };
+        let Err(error) = error::caught(|| work(&reporter)) else { return 0 };
+        let error = error.log(&places.shown_log);
+        reporter.failed(None, &error);
+        if let Err(error) = places.keep_log() {
+            reporter.warn(Warning { text: format!("the log could not be kept: {error}"), place: None });
+        }
+        result_of(&error)
+    }
+
     fn begin(&self, plan: &Plan, places: &Places<'_>, reporter: &Reporter) -> Result<()> {
-        reporter.log_to(&places.shown_log, file::create(&places.log)?);
+        reporter.log_to(file::create(&places.log)?);
         let profiles = plan.profiles.join(", ");
         reporter.say(&format!("Loading XML description: {}", plan.description_file.display()));
         reporter.say(&format!("--> {} {} {profiles}", plan.image.name, plan.image.version));
         self.warnings.iter().chain(&plan.warnings).for_each(|warning| reporter.warn(warning.clone()));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::kiwi::arguments::KiwiLine;
+
+    #[test]
+    fn a_panic_of_a_build_is_70_and_stands_in_its_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let [copy, log] = ["copy", "log"].map(|name| folder.path().join(name));
+        let line = KiwiLine::try_parse_from(["kiwi", "--logfile", &copy.display().to_string()]).unwrap();
+        let frame = Frame::open(&line.globals, Colour::Never).unwrap();
+        let (folder, keep_root, cache) = (folder.path(), KeepRoot::No, CacheUse::Shared);
+        let places = Places { folder, log: log.clone(), shown_log: log.clone(), keep_root, cache };
+        let code = frame.inside(&places, |reporter| {
+            reporter.log_to(file::create(&log)?);
+            panic!("on purpose")
+        });
+        assert_eq!(code, 70);
+        for log in [copy, log] {
+            let text = String::from_utf8(file::read(&log).unwrap()).unwrap();
+            assert!(text.contains("this is a bug of ingot") && text.contains("on purpose"), "{text}");
+        }
+        assert_eq!(frame.inside(&places, |_| Ok(())), 0);
     }
 }

@@ -27,7 +27,7 @@ use arguments::{ImageCommand, KiwiLine, ResultCommand, Service, SystemCommand};
 
 use crate::cli::say::{print, print_line, say};
 use crate::description::Colour;
-use crate::error::{Error, Exit, Result};
+use crate::error::{self, Error, Exit, Result};
 
 /// The program's names that mean this command line.
 const NAMES: [&str; 3] = ["kiwi", "kiwi-ng", "kiwi-ng-3"];
@@ -45,8 +45,12 @@ pub fn command() -> clap::Command {
     KiwiLine::command()
 }
 
-/// Carries it out; whatever goes wrong is said here.
+/// Carries it out; whatever goes wrong is said here, a panic, too.
 pub fn run(arguments: &[OsString], colour: Colour) -> u8 {
+    error::caught(|| Ok(carry_out(arguments, colour))).unwrap_or_else(|bug| frame::give_up(&bug))
+}
+
+fn carry_out(arguments: &[OsString], colour: Colour) -> u8 {
     let (line, ignored) = match parse(arguments, farm::is_worker()) {
         Ok(parsed) => parsed,
         Err(error) => {
