@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
 use crate::support::archives::Deb;
 use crate::support::need;
-use crate::unpack::same;
+use crate::unpack::{STATUS, same};
 
 #[test]
 fn what_dpkgs_configuration_leaves_out_is_left_out() {
@@ -98,4 +98,47 @@ fn what_another_package_keeps_is_in_no_list_of_the_package_that_brings_it_too() 
     assert!(!log.contains("by the real dpkg"), "{log}");
     let sums = fs::read_to_string(tree.path().join("var/lib/dpkg/info/later.md5sums")).unwrap();
     assert!(sums.ends_with("  opt/later\n") && sums.lines().count() == 1, "{sums}");
+}
+
+#[test]
+fn what_breaks_an_older_package_of_the_tree_has_it_deconfigured_until_it_is_upgraded() {
+    need!(root);
+    need!("dpkg");
+    let note = "#!/bin/sh\necho $DPKG_MAINTSCRIPT_PACKAGE $DPKG_MAINTSCRIPT_NAME $* >>/srv/called\n";
+    let (tree, log) = same(
+        |tree| {
+            let mut status = STATUS.to_string();
+            for name in ["breaker", "first", "second"] {
+                let fields =
+                    "Status: install ok installed\nMaintainer: t\nArchitecture: all\nVersion: 1\nDescription: old";
+                status += &format!("Package: {name}\n{fields}\n\n");
+                tree.write(&format!("/var/lib/dpkg/info/{name}.list"), &format!("/.\n/opt\n/opt/{name}\n"));
+                tree.write(&format!("/var/lib/dpkg/info/{name}.md5sums"), "");
+                tree.write(&format!("/opt/{name}"), "");
+                let script = format!("/var/lib/dpkg/info/{name}.prerm");
+                tree.write(&script, note);
+                fs::set_permissions(tree.path().join(&script[1..]), PermissionsExt::from_mode(0o755)).unwrap();
+            }
+            tree.write("/var/lib/dpkg/status", &status);
+            fs::create_dir(tree.path().join("srv")).unwrap();
+        },
+        |folder| {
+            let deb = |name: &str, fields: &str| {
+                let deb = Deb::new(name, fields).folder("./opt/", 0o755).file(&format!("./opt/{name}"), name);
+                deb.script("postinst", "echo $DPKG_MAINTSCRIPT_PACKAGE configured $* >>/srv/called").write(folder)
+            };
+            vec![
+                deb("breaker", "Version: 2\nBreaks: first (<< 2)\n"),
+                deb("newcomer", "Breaks: breaker (<< 2), second (<< 2)\n"),
+                deb("first", "Version: 2\n"),
+                deb("second", "Version: 2\n"),
+                deb("unconcerned", "Breaks: first (<< 2)\nConflicts: second (<< 2), unconcerned\n"),
+            ]
+        },
+    );
+    let called = fs::read_to_string(tree.path().join("srv/called")).unwrap();
+    assert!(called.contains("first prerm deconfigure in-favour breaker 2"), "{called}");
+    assert!(called.contains("second prerm deconfigure in-favour newcomer 1"), "{called}");
+    assert!(log.contains("newcomer is unpacked by the real dpkg: it cannot be beside the second 1"), "{log}");
+    assert!(!log.contains("unconcerned is unpacked by the real dpkg"), "{log}");
 }

@@ -20,7 +20,7 @@ use crate::support::{need, scratch};
 use crate::tree::Tree;
 
 /// What a tree must have for scripts and dpkg to run in it: both come from the host's /usr.
-const STATUS: &str = "Package: dpkg\nStatus: install ok installed\nMaintainer: t\nArchitecture: amd64\nVersion: 1.21.22\n\
+pub const STATUS: &str = "Package: dpkg\nStatus: install ok installed\nMaintainer: t\nArchitecture: amd64\nVersion: 1.21.22\n\
                       Description: stands for the host's\n\n";
 
 fn tree() -> Tree {
@@ -61,7 +61,8 @@ fn theirs(tree: &Tree, packages: &[Package]) -> Result<(), String> {
     for package in packages {
         let shown = RootPath::new("/run/package.deb");
         let sandbox = tree.sandbox().bind(&package.archive, &shown);
-        let options = ["--force-confdef", "--force-confold", "--force-unsafe-io", "--no-triggers"];
+        let options =
+            ["--force-confdef", "--force-confold", "--force-unsafe-io", "--no-triggers", "--auto-deconfigure"];
         let words = [["dpkg"].as_slice(), &options, &["--unpack", "/run/package.deb"]].concat();
         let ended = sandbox.run_to_end(&Reporter::silent(), &words, |_| {}).unwrap();
         let _ = fs::remove_file(tree.path().join("run/package.deb"));

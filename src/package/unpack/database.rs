@@ -10,6 +10,7 @@ use super::owners::{Number, Owners};
 use crate::error::{Error, Exit, Result};
 use crate::host::rooted::{RootPath, Rooted};
 use crate::package::deb822::{self, Stanza};
+use crate::package::dependency::relations;
 
 /// The folder of the database.
 pub const FOLDER: &str = "/var/lib/dpkg";
@@ -235,6 +236,17 @@ impl Database {
     pub fn configured(&self) -> Vec<Stanza> {
         let known = self.packages.iter().filter(|known| known.state.listens());
         known.filter_map(|known| deb822::parse(&String::from_utf8_lossy(&known.text)).ok()?.pop()).collect()
+    }
+
+    /// A package of the tree beside which this one cannot be, and which dpkg deconfigures or refuses: it will be
+    /// upgraded later.
+    pub fn displaced_by(&self, control: &Control) -> Option<&Known> {
+        let against = ["Breaks", "Conflicts"].into_iter().flat_map(|field| relations(control.stanza.text(field)));
+        let others = against.flatten().filter(|relation| relation.name != control.name);
+        others.into_iter().find_map(|relation| {
+            let mut known = self.instances(&relation.name).map(|number| self.package(number));
+            known.find(|known| known.state > State::ConfigFiles && relation.covers(&known.name, &known.version))
+        })
     }
 
     /// Whether a package of this name is configured.

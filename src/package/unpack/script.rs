@@ -92,7 +92,8 @@ pub fn dpkg_unpacks(
 ) -> Result<()> {
     let sandbox = sandbox.clone().bind(&package.archive, shown_at);
     let archive = shown_at.to_string();
-    run_dpkg(&sandbox, reporter, &["--no-triggers", "--force-depends", "--unpack", &archive], |_| {})?;
+    let options = ["--no-triggers", "--auto-deconfigure", "--force-depends"];
+    run_dpkg(&sandbox, reporter, &[options.as_slice(), &["--unpack", &archive]].concat(), |_| {})?;
     tree.remove(shown_at)
 }
 

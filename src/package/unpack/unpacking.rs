@@ -36,6 +36,8 @@ enum Unusual {
     Upgrade(State),
     /// The same package of another architecture is there.
     OtherInstance,
+    /// Another package of the tree must be deconfigured first.
+    Displaces(String),
     /// Its data archive is in a form that only dpkg reads.
     Compression,
     /// dpkg's configuration in the tree has this line.
@@ -57,6 +59,7 @@ impl fmt::Display for Unusual {
         match self {
             Unusual::Upgrade(state) => write!(f, "it is in the tree already ({state:?})"),
             Unusual::OtherInstance => f.write_str("it is in the tree for another architecture"),
+            Unusual::Displaces(other) => write!(f, "it cannot be beside the {other} that is in the tree"),
             Unusual::Compression => f.write_str("its compression is not one of gzip, xz, zstd"),
             Unusual::Configured(line) => write!(f, "dpkg's configuration in the tree says `{line}`"),
             Unusual::RemovedConffile(path) => write!(f, "{} is in it and to be removed", path.escape_ascii()),
@@ -259,6 +262,9 @@ impl<'a> Unpacking<'a> {
         let others = self.database.instances(&subject.control.name).filter(|other| *other != number);
         if others.into_iter().any(|other| self.database.package(other).state > State::ConfigFiles) {
             return Some(Unusual::OtherInstance);
+        }
+        if let Some(other) = self.database.displaced_by(subject.control) {
+            return Some(Unusual::Displaces(format!("{} {}", other.name, other.version)));
         }
         if subject.readable == Readable::ByDpkgOnly {
             return Some(Unusual::Compression);
