@@ -153,7 +153,7 @@ impl<W: Write> Sink for LayerWriter<'_, W> {
     }
 
     fn content(&mut self, file: &FileInTree<'_>) -> Result<()> {
-        self.grow(|growing, ended| growing.content(file, ended))
+        self.grow(|growing, ended| growing.content(file, ended).map(drop))
     }
 }
 

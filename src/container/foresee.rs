@@ -2,8 +2,10 @@
 //!
 //! In: a tree in which maintainer scripts still run. Out: compressed pieces of what a layer would hold if it were written
 //! now. Most of them will be in the layer: whoever writes it finds them by the digests of what they were made from. Never a
-//! part of any artifact by itself, and never an error: what goes away under it is left out.
+//! part of any artifact by itself, and never an error: what goes away under it is left out. A file that looks as it did is
+//! not read again.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,8 +14,9 @@ use super::compress::{Packed, pack};
 use super::member::{Growing, Member};
 use super::tar::{self, FileInTree, Sink};
 use crate::error::{Error, Exit, OrCannot, Result};
-use crate::host::rooted::Rooted;
+use crate::host::rooted::{Entry, Rooted};
 use crate::parallel::InOrder;
+use crate::pieces::content::Content;
 use crate::pieces::{Pieces, Search};
 use crate::plan::LayerCompression;
 
@@ -27,17 +30,20 @@ pub fn foresee(
     stop: &AtomicBool,
     again: &dyn Fn() -> bool,
 ) -> Search {
-    let (mut index, mut offset) = (Vec::new(), 0);
+    let (mut index, mut offset, mut seen) = (Vec::new(), 0, Seen::default());
     loop {
-        let Ok(file) = scratch.try_clone() else { break };
+        let (Ok(file), Ok(entries)) = (scratch.try_clone(), tar::entries(tree)) else { break };
+        let contents = entries.iter().filter_map(|entry| Some((entry.path.as_bytes().to_vec(), seen.content(entry)?)));
+        let contents = contents.collect();
         let mut pieces = Pieces::of(file, &index);
         let search = pieces.search();
-        let members = InOrder::new(move |member| pack(member, how, &search, false));
+        let members = InOrder::new(move |member| Ok(pack(member, how, &search, false).ok()));
         // Told by the thread that writes, for the one that reads: they are the same.
         let ended = AtomicBool::new(false);
         let growing = Growing::default();
-        let mut out = Foreseeing { scratch, stop, ended: &ended, growing, members, pieces: &mut pieces, offset };
-        let _ = tar::sketch(tree, epoch, &mut out, &|| ended.load(Ordering::Relaxed));
+        let (pieces, seen) = (&mut pieces, &mut seen);
+        let mut out = Foreseeing { scratch, stop, ended: &ended, growing, members, pieces, offset, seen };
+        let _ = tar::sketch(tree, &entries, &contents, epoch, &mut out, &|| ended.load(Ordering::Relaxed));
         // Whatever ended it, the pieces that were written are good.
         let rest = out.finish();
         offset = out.offset;
@@ -52,6 +58,31 @@ pub fn foresee(
     }
 }
 
+/// What files held when they were read.
+#[derive(Default)]
+struct Seen(HashMap<Look, Content>);
+
+/// What a file looks like from outside. One that changed and still looks so costs the pieces that it is in: nobody takes
+/// a piece for anything but what was read for it.
+#[derive(PartialEq, Eq, Hash)]
+struct Look {
+    inode: (u64, u64),
+    size: u64,
+    mtime: (i64, u32),
+}
+
+impl Look {
+    fn of(entry: &Entry) -> Look {
+        Look { inode: entry.inode, size: entry.size.0, mtime: (entry.mtime, entry.mtime_nanoseconds) }
+    }
+}
+
+impl Seen {
+    fn content(&self, entry: &Entry) -> Option<Content> {
+        self.0.get(&Look::of(entry)).cloned()
+    }
+}
+
 /// Puts the members that are new behind each other into the scratch file.
 struct Foreseeing<'a> {
     scratch: &'a File,
@@ -59,16 +90,18 @@ struct Foreseeing<'a> {
     /// Whether there is no use in going on.
     ended: &'a AtomicBool,
     growing: Growing,
-    members: InOrder<Member, Packed>,
+    /// Nothing comes of a member whose files changed before they were read.
+    members: InOrder<Member, Option<Packed>>,
     pieces: &'a mut Pieces,
     offset: u64,
+    seen: &'a mut Seen,
 }
 
 impl Foreseeing<'_> {
-    fn grow(
+    fn grow<T>(
         &mut self,
-        add: impl FnOnce(&mut Growing, &mut dyn FnMut(Member) -> Result<()>) -> Result<()>,
-    ) -> Result<()> {
+        add: impl FnOnce(&mut Growing, &mut dyn FnMut(Member) -> Result<()>) -> Result<T>,
+    ) -> Result<T> {
         if self.stop.load(Ordering::Relaxed) {
             self.ended.store(true, Ordering::Relaxed);
             return Err(Error::cannot(Exit::Temporary, "look further ahead").because("it is time to write"));
@@ -88,8 +121,10 @@ impl Foreseeing<'_> {
         done.map_or(Ok(()), |packed| self.keep(packed))
     }
 
-    fn keep(&mut self, Packed { packed, mark, .. }: Packed) -> Result<()> {
-        if mark.is_some_and(|mark| !mark.is_reused()) {
+    fn keep(&mut self, packed: Option<Packed>) -> Result<()> {
+        if let Some(Packed { packed, mark, .. }) = packed
+            && mark.is_some_and(|mark| !mark.is_reused())
+        {
             let what = || "keep what is compressed already";
             self.scratch.write_all_at(&packed, self.offset).or_cannot(what)?;
             self.pieces.note(mark, self.offset);
@@ -118,7 +153,10 @@ impl Sink for Foreseeing<'_> {
     }
 
     fn content(&mut self, file: &FileInTree<'_>) -> Result<()> {
-        self.grow(|growing, ended| growing.content(file, ended))
+        if let Some(content) = self.grow(|growing, ended| growing.content(file, ended))? {
+            self.seen.0.insert(Look::of(file.entry()), content);
+        }
+        Ok(())
     }
 }
 
@@ -130,6 +168,7 @@ mod tests {
     use crate::container::compress::{LayerWriter, Plain};
     use crate::host::file;
     use crate::host::rooted::RootPath;
+    use crate::pieces::content::Contents;
 
     fn tree() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -140,13 +179,18 @@ mod tests {
         folder
     }
 
+    fn sketch(tree: &Rooted, out: &mut dyn Sink) {
+        let entries = tar::entries(tree).unwrap();
+        tar::sketch(tree, &entries, &Contents::default(), 1, out, &|| false).unwrap();
+    }
+
     /// Bytes found, and bytes that had to be made, when the tree is written now.
     fn written(folder: &tempfile::TempDir, search: Search) -> (Vec<u8>, (u64, u64)) {
         let mut pieces = Pieces::of_search(search);
         let mut packed = Vec::new();
         let hashed = Plain::Written(crate::release::hash::Hasher::start());
         let mut writer = LayerWriter::new(&mut packed, LayerCompression::Gzip, &mut pieces, 0, hashed);
-        tar::sketch(&Rooted::open(folder.path()).unwrap(), 1, &mut writer, &|| false).unwrap();
+        sketch(&Rooted::open(folder.path()).unwrap(), &mut writer);
         writer.finish().unwrap();
         (packed, pieces.reused_and_made())
     }
@@ -178,6 +222,25 @@ mod tests {
         assert!(rooted.walk(&RootPath::root()).unwrap().len() > 12);
     }
 
+    #[test]
+    fn a_file_that_changed_and_looks_as_before_costs_its_pieces_only() {
+        let folder = tree();
+        let (scratch, rooted) = (tempfile::tempfile().unwrap(), Rooted::open(folder.path()).unwrap());
+        let (changed, again) = (folder.path().join("file05"), AtomicBool::new(true));
+        let more = || {
+            let file = file::open_for_update(&changed).unwrap();
+            let before = file.metadata().unwrap().modified().unwrap();
+            file.write_all_at(b"other", 1000).unwrap();
+            file.set_modified(before).unwrap();
+            file::write(&folder.path().join("file12"), &vec![12; 3 << 20]).unwrap();
+            again.swap(false, Ordering::Relaxed)
+        };
+        let search = foresee(&rooted, 1, LayerCompression::Gzip, &scratch, &AtomicBool::new(false), &more);
+        let (with, (reused, made)) = written(&folder, search);
+        assert!(reused > made && made > 0, "{reused} {made}");
+        assert!(with == written(&folder, Pieces::ignored().search()).0);
+    }
+
     /// Removes a file when the first byte is written, cuts another one off, and brings a third.
     struct Meddling<'a>(&'a tempfile::TempDir, Vec<u8>);
 
@@ -201,9 +264,9 @@ mod tests {
         let folder = tree();
         let rooted = Rooted::open(folder.path()).unwrap();
         let mut meddling = Meddling(&folder, Vec::new());
-        tar::sketch(&rooted, 1, &mut tar::Plain(&mut meddling), &|| false).unwrap();
+        sketch(&rooted, &mut tar::Plain(&mut meddling));
         let mut later = Vec::new();
-        tar::sketch(&rooted, 1, &mut tar::Plain(&mut later), &|| false).unwrap();
+        sketch(&rooted, &mut tar::Plain(&mut later));
         // From file06 on, block by block.
         let length = 6 * (1 << 20) + 6 * 512 + 2 * 512;
         let (one, other) = (&meddling.1[meddling.1.len() - length..], &later[later.len() - length..]);

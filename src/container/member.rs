@@ -15,7 +15,7 @@ use super::header::BLOCK;
 use super::tar::FileInTree;
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::host::rooted::{RootPath, Rooted};
-use crate::pieces::content::{CHUNK, Chunk, may_end};
+use crate::pieces::content::{CHUNK, Chunk, Content, may_end};
 
 /// What goes into one member, at least and at most.
 pub(super) const SHORTEST: usize = 768 << 10;
@@ -79,26 +79,28 @@ impl Growing {
         Ok(())
     }
 
-    /// Adds a file, filled up to whole blocks. One whose content is known is not read now.
-    pub fn content(&mut self, file: &FileInTree<'_>, ended: &mut Ended<'_>) -> Result<()> {
+    /// Adds a file, filled up to whole blocks. One whose content is known is not read now; what was not known of another one
+    /// is returned.
+    pub fn content(&mut self, file: &FileInTree<'_>, ended: &mut Ended<'_>) -> Result<Option<Content>> {
         if let Some(content) = file.known() {
             let tree = match &self.tree {
                 Some(tree) => Arc::clone(tree),
                 None => Arc::clone(self.tree.insert(Arc::new(file.tree().again()?))),
             };
-            let place = Arc::new(Place { tree, path: file.path().clone() });
+            let place = Arc::new(Place { tree, path: file.entry().path.clone() });
             let chunks = content.chunks().iter().zip((0..).step_by(CHUNK));
-            return chunks
-                .into_iter()
-                .try_for_each(|(chunk, offset)| self.chunk(chunk, &Held::There(Arc::clone(&place), offset), ended));
+            for (chunk, offset) in chunks {
+                self.chunk(chunk, &Held::There(Arc::clone(&place), offset), ended)?;
+            }
+            return Ok(None);
         }
-        let mut reading = file.open()?;
-        let mut bytes = Vec::new();
+        let (mut reading, mut bytes, mut chunks) = (file.open()?, Vec::new(), Vec::new());
         while reading.next(&mut bytes)? {
             let chunk = Chunk::of(&bytes);
             self.chunk(&chunk, &Held::Here(Arc::new(std::mem::take(&mut bytes))), ended)?;
+            chunks.push(chunk);
         }
-        Ok(())
+        Ok(Some(Content::of(chunks)))
     }
 
     fn chunk(&mut self, chunk: &Chunk, held: &Held, ended: &mut Ended<'_>) -> Result<()> {
@@ -185,7 +187,7 @@ fn add(bytes: &mut Vec<u8>, chunk: &Chunk, whole: &[u8], blocks: std::ops::Range
 mod tests {
     use super::*;
     use crate::host::file;
-    use crate::pieces::content::{Content, Contents};
+    use crate::pieces::content::Contents;
 
     /// Bytes without a pattern in their blocks.
     fn noise(length: usize, seed: u64) -> Vec<u8> {

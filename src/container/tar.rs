@@ -45,11 +45,12 @@ impl Piece {
 
 /// Every entry of the tree that belongs into an archive.
 pub fn pieces(tree: &ScrubbedTree) -> Result<Vec<Piece>> {
-    Ok(entries(tree.tree())?.map(Piece::Whole).collect())
+    Ok(entries(tree.tree())?.into_iter().map(Piece::Whole).collect())
 }
 
-fn entries(tree: &Rooted) -> Result<impl Iterator<Item = Entry> + use<>> {
-    Ok(tree.walk_whole()?.into_iter().filter(|entry| belongs(&entry.path)))
+/// As [`pieces`], of any tree.
+pub fn entries(tree: &Rooted) -> Result<Vec<Entry>> {
+    Ok(tree.walk_whole()?.into_iter().filter(|entry| belongs(&entry.path)).collect())
 }
 
 /// Takes a tar stream.
@@ -98,9 +99,9 @@ impl<'a> FileInTree<'a> {
         self.tree
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &RootPath {
-        &self.entry.path
+    /// What it is.
+    pub fn entry(&self) -> &Entry {
+        self.entry
     }
 
     /// What is known of its content.
@@ -141,14 +142,22 @@ impl Reading<'_> {
     }
 }
 
-/// Writes a tree that still changes: what comes out resembles what [`write`] will write, and nothing else is true of it. What
-/// cannot be read any more is left out. Ends early where `ended` says so.
-pub fn sketch(tree: &Rooted, epoch: i64, out: &mut dyn Sink, ended: &dyn Fn() -> bool) -> Result<()> {
-    let (step, contents) = (Reporter::silent().step("container"), Contents::default());
-    let mut writer = TarWriter { tree, contents: &contents, epoch, out, links: HashMap::new(), step: &step };
-    for entry in entries(tree)? {
+/// Writes a tree that still changes, and of which nobody knows more than `contents` says: what comes out resembles what
+/// [`write`] will write, and nothing else is true of it. What cannot be read any more is left out. Ends early where `ended`
+/// says so.
+pub fn sketch(
+    tree: &Rooted,
+    entries: &[Entry],
+    contents: &Contents,
+    epoch: i64,
+    out: &mut dyn Sink,
+    ended: &dyn Fn() -> bool,
+) -> Result<()> {
+    let step = Reporter::silent().step("container");
+    let mut writer = TarWriter { tree, contents, epoch, out, links: HashMap::new(), step: &step };
+    for entry in entries {
         // A file that is cut off moves those that follow by whole chunks: its others are there, or none.
-        let _ = writer.entry(&entry);
+        let _ = writer.entry(entry);
         if ended() {
             return Ok(());
         }
