@@ -142,3 +142,28 @@ fn what_breaks_an_older_package_of_the_tree_has_it_deconfigured_until_it_is_upgr
     assert!(log.contains("newcomer is unpacked by the real dpkg: it cannot be beside the second 1"), "{log}");
     assert!(!log.contains("unconcerned is unpacked by the real dpkg"), "{log}");
 }
+
+#[test]
+fn one_package_of_two_architectures_shares_its_files() {
+    need!(root);
+    need!("dpkg");
+    let (tree, log) = same(
+        |tree| tree.write("/var/lib/dpkg/arch", "amd64\ni386\n"),
+        |folder| {
+            let deb = |arch: &str| {
+                let fields = format!("Architecture: {arch}\nMulti-Arch: same\n");
+                let deb = Deb::new("shared", &fields).folder("./opt/", 0o755).folder("./etc/", 0o755);
+                let deb = deb.file("./opt/doc", "the same").file("./etc/shared", "the same");
+                let deb = deb.file(&format!("./opt/{arch}"), arch).control("conffiles", "/etc/shared\n");
+                deb.control("triggers", "interest-noawait /opt\n").script("postinst", "exit 0").write(folder)
+            };
+            let alone = Deb::new("alone", "Architecture: i386\nReplaces: shared\n").folder("./opt/", 0o755);
+            vec![deb("amd64"), deb("i386"), alone.file("./opt/doc", "alone").write(folder)]
+        },
+    );
+    assert!(
+        log.contains("shared:i386 is unpacked by the real dpkg: it is in the tree for another architecture"),
+        "{log}"
+    );
+    assert_eq!(tree.says("dpkg-query -W -f '${binary:Package} ' shared"), "shared:amd64 shared:i386");
+}

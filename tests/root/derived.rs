@@ -219,3 +219,22 @@ fn nothing_is_installed_where_nothing_is_asked_for() {
     let names = listing(&blob(&manifest["layers"][1]["digest"]));
     assert_eq!(names, ["./", "etc/", "etc/on-top"]);
 }
+
+#[test]
+fn what_a_slim_base_leaves_out_of_packages_is_left_out_on_it_too() {
+    need!(root);
+    let _turn = together();
+    let bench = Bench::new();
+    let slim = bench.container().file("root/etc/dpkg/dpkg.cfg.d/slim", "path-exclude=/usr/share/tiny-rec*\n");
+    bench.build_into(&slim, "base").run().expect(0);
+    let from = format!("file://{}", text(&result(&bench.path("base"), ".docker.tar")));
+    bench.build(&built_on(&bench, "oci", &from, "")).run().expect(0);
+    let layout = bench.path("layout");
+    unpack(&result(&bench.path("out"), ".oci.tar"), &layout);
+    let blob = |digest: &Value| layout.join("blobs/sha256").join(&digest.as_str().unwrap()[7..]);
+    let manifest = read(&blob(&read(&layout.join("index.json"))["manifests"][0]["digest"]));
+    let names = listing(&blob(&manifest["layers"][1]["digest"]));
+    let has = |name: &str| names.iter().any(|found| found == name);
+    assert!(has("var/lib/dpkg/info/tiny-recommended.list"), "{names:#?}");
+    assert!(!has("usr/share/tiny-recommended"), "{names:#?}");
+}

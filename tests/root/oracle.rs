@@ -230,7 +230,13 @@ fn from_mmdebstrap(set: &Set, mine: &Installed) -> String {
     let preferences = format!("--setup-hook=printf '{NO_USRMERGE}' >\"$1/etc/apt/preferences.d/no-usrmerge\"");
     // Since Debian 13, base-files itself holds the links.
     let set_up = if set.1 == "bookworm" { vec![preferences.as_str(), MERGED] } else { Vec::new() };
-    let made = Command::new("mmdebstrap")
+    let mut mmdebstrap = Command::new("mmdebstrap");
+    // It hands the caller's environment to maintainer scripts, and with PYTHONDONTWRITEBYTECODE other byte code is made:
+    // what is imported before its package is configured is compiled in another way (constants are shared otherwise).
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PYTHON")) {
+        mmdebstrap.env_remove(name);
+    }
+    let made = mmdebstrap
         .args(set_up)
         .args(["--quiet", "--mode=root", "--variant=apt", "--format=directory", &copy])
         .arg(format!("--include={}", names.join(",")))

@@ -8,9 +8,20 @@ use super::staging::{Entry, Item};
 use crate::error::Result;
 use crate::host::rooted::{RootPath, Rooted};
 
-/// Options that change nothing of how packages are unpacked, or that every run of dpkg gets anyway.
-const HARMLESS: [&str; 8] =
-    ["no-debsig", "log", "no-pager", "color", "verify-format", "force-unsafe-io", "force-confdef", "force-confold"];
+/// Options that change nothing of how packages are unpacked: some are for their configuration, which is dpkg's.
+const HARMLESS: [&str; 11] = [
+    "no-debsig",
+    "log",
+    "no-pager",
+    "color",
+    "verify-format",
+    "force-unsafe-io",
+    "force-confdef",
+    "force-confold",
+    "force-confnew",
+    "force-confmiss",
+    "force-confask",
+];
 
 /// `path-exclude` or `path-include`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,6 +206,7 @@ mod tests {
             ("force-overwrite", true),
             ("path-exclude=/usr/[[:alpha:]]*", true),
             ("post-invoke=true", true),
+            ("force-confnew", false),
             ("path-exclude=/usr/[a-c]*", false),
             ("", false),
         ] {
