@@ -32,7 +32,9 @@ pub fn foresee(
 ) -> Search {
     let (mut index, mut offset, mut seen) = (Vec::new(), 0, Seen::default());
     loop {
-        let (Ok(file), Ok(entries)) = (scratch.try_clone(), tar::entries(tree)) else { break };
+        let Ok(file) = scratch.try_clone() else { break };
+        // Where a folder goes away under it, there is nothing to see this time.
+        let entries = tar::entries(tree).unwrap_or_default();
         let contents = entries.iter().filter_map(|entry| Some((entry.path.as_bytes().to_vec(), seen.content(entry)?)));
         let contents = contents.collect();
         let mut pieces = Pieces::of(file, &index);

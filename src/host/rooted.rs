@@ -563,8 +563,11 @@ fn walk_into(folder: &OwnedFd, path: &RootPath, device: u64, cores: Cores) -> ru
     }
     let walk = |(at, path): (usize, RootPath)| {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let folder = rustix::fs::openat(folder, OsStr::from_bytes(path.name()), flags, Mode::empty())?;
-        Ok((at, walk_into(&folder, &path, device, cores)?))
+        match rustix::fs::openat(folder, OsStr::from_bytes(path.name()), flags, Mode::empty()) {
+            Ok(folder) => Ok((at, walk_into(&folder, &path, device, cores)?)),
+            Err(Errno::NOENT) => Ok((at, Vec::new())),
+            Err(error) => Err(error),
+        }
     };
     // Further down there is too little in one folder, and each that is open costs a descriptor.
     let below: Vec<(usize, Vec<Entry>)> = match cores == Cores::All && path.depth() < SIDE_BY_SIDE {
