@@ -158,12 +158,20 @@ fn one_package_of_two_architectures_shares_its_files() {
                 deb.control("triggers", "interest-noawait /opt\n").script("postinst", "exit 0").write(folder)
             };
             let alone = Deb::new("alone", "Architecture: i386\nReplaces: shared\n").folder("./opt/", 0o755);
-            vec![deb("amd64"), deb("i386"), alone.file("./opt/doc", "alone").write(folder)]
+            let data = |arch: &str| {
+                let deb =
+                    Deb::new("data", &format!("Architecture: {arch}\nMulti-Arch: same\n")).folder("./opt/", 0o755);
+                deb.file("./opt/data", "the same").write(folder)
+            };
+            let alone = alone.file("./opt/doc", "alone").write(folder);
+            vec![data("amd64"), data("i386"), deb("amd64"), deb("i386"), alone]
         },
     );
-    assert!(
-        log.contains("shared:i386 is unpacked by the real dpkg: it is in the tree for another architecture"),
-        "{log}"
+    let handed: Vec<&str> = log.lines().filter(|line| line.contains("by the real dpkg")).collect();
+    let why = "is unpacked by the real dpkg: it is in the tree for another architecture";
+    assert_eq!(handed, [format!("data:i386 {why}"), format!("shared:i386 {why}")]);
+    assert_eq!(
+        tree.says("dpkg-query -W -f '${binary:Package} ' data shared"),
+        "data:amd64 data:i386 shared:amd64 shared:i386"
     );
-    assert_eq!(tree.says("dpkg-query -W -f '${binary:Package} ' shared"), "shared:amd64 shared:i386");
 }

@@ -200,6 +200,11 @@ impl Database {
 
     fn add(&mut self, known: Known) -> Number {
         let number = self.packages.len() as Number;
+        let of_each = |number: &Number| self.package(*number).instances == Instances::EachArchitecture;
+        let first = self.instances(&known.name).find(of_each);
+        if let (Some(first), Instances::EachArchitecture) = (first, known.instances) {
+            self.owners.same_package(first, number);
+        }
         self.by_name.entry(known.name.clone()).or_default().push(number);
         self.packages.push(known);
         number

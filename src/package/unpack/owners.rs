@@ -18,13 +18,33 @@ enum Node {
 #[derive(Clone, Debug, Default)]
 pub struct Owners {
     paths: HashMap<Box<[u8]>, Node>,
-    /// How many paths a package owns alone; packages without any path (but `/.`) are not in it.
+    /// How many paths a package owns alone, or with itself of other architectures only; packages without any path (but
+    /// `/.`) are not in it.
     alone: BTreeMap<Number, u32>,
     /// Packages in `alone` with 0.
     shadows: BTreeSet<Number>,
+    /// The first one of packages that are one package of several architectures (`Multi-Arch: same`).
+    families: HashMap<Number, Number>,
 }
 
 impl Owners {
+    /// Notes that two packages, which own nothing yet, are one package of two architectures.
+    pub fn same_package(&mut self, first: Number, other: Number) {
+        self.families.insert(other, first);
+    }
+
+    fn family(&self, package: Number) -> Number {
+        self.families.get(&package).copied().unwrap_or(package)
+    }
+
+    /// Whether these owners of a path are one package.
+    fn are_alone(&self, owners: &[Number]) -> bool {
+        owners.split_first().is_some_and(|(first, others)| {
+            let family = self.family(*first);
+            others.iter().all(|other| self.family(*other) == family)
+        })
+    }
+
     /// Notes that `package` has `path` in its list. `/.`, which everybody has, is not kept.
     pub fn add(&mut self, path: &[u8], package: Number) {
         if path == b"/." {
@@ -42,11 +62,19 @@ impl Owners {
                     Node::Many(owners) if owners.contains(&package) => return,
                     Node::Many(owners) => owners.to_vec(),
                 };
-                *node = Node::Many([before.as_slice(), &[package]].concat().into());
-                if let [owner] = *before {
-                    self.count(owner, -1);
-                }
+                let after = [before.as_slice(), &[package]].concat();
+                *node = Node::Many(after.clone().into());
                 self.count(package, 0);
+                self.recount(&before, &after);
+            }
+        }
+    }
+
+    /// The owners of a path have changed.
+    fn recount(&mut self, before: &[Number], after: &[Number]) {
+        for (owners, change) in [(before, -1), (after, 1)] {
+            if self.are_alone(owners) {
+                owners.iter().for_each(|owner| self.count(*owner, change));
             }
         }
     }
@@ -60,16 +88,13 @@ impl Owners {
             }
             Some(node @ Node::Many(_)) => {
                 let Node::Many(owners) = &*node else { return };
-                let rest: Vec<Number> = owners.iter().copied().filter(|owner| *owner != package).collect();
-                if rest.len() == owners.len() {
+                let before = owners.to_vec();
+                let after: Vec<Number> = before.iter().copied().filter(|owner| *owner != package).collect();
+                if after.len() == before.len() {
                     return;
                 }
-                if let [owner] = *rest {
-                    *node = Node::One(owner);
-                    self.count(owner, 1);
-                } else {
-                    *node = Node::Many(rest.into());
-                }
+                *node = if let [owner] = *after { Node::One(owner) } else { Node::Many(after.clone().into()) };
+                self.recount(&before, &after);
             }
             _ => {}
         }
@@ -87,16 +112,15 @@ impl Owners {
     /// A package that would own nothing alone if `package` had these paths, too: dpkg would look whether it has been
     /// replaced completely.
     pub fn would_vanish<'a>(&self, paths: impl Iterator<Item = &'a [u8]>, package: Number) -> Option<Number> {
-        let mut lost: BTreeMap<Number, u32> = BTreeMap::new();
+        let (mut lost, family): (BTreeMap<Number, u32>, _) = (BTreeMap::new(), self.family(package));
         for path in paths {
-            if let Some(Node::One(owner)) = self.paths.get(path)
-                && *owner != package
-            {
-                *lost.entry(*owner).or_default() += 1;
+            let owners = self.of(path);
+            if self.are_alone(owners) && self.family(owners[0]) != family {
+                owners.iter().for_each(|owner| *lost.entry(*owner).or_default() += 1);
             }
         }
         let newly = lost.into_iter().find(|(owner, lost)| self.alone.get(owner) == Some(lost)).map(|(owner, _)| owner);
-        newly.or_else(|| self.shadows.iter().copied().find(|owner| *owner != package))
+        newly.or_else(|| self.shadows.iter().copied().find(|owner| self.family(*owner) != family))
     }
 
     fn count(&mut self, package: Number, change: i32) {
@@ -146,5 +170,22 @@ mod tests {
         let shadow = owners(&[(1, &["/usr"]), (2, &["/usr", "/usr/c"])]);
         assert_eq!(shadow.would_vanish([b"/x".as_slice()].into_iter(), 3), Some(1));
         assert_eq!(shadow.would_vanish([b"/x".as_slice()].into_iter(), 1), None);
+    }
+
+    #[test]
+    fn a_package_of_two_architectures_is_saved_by_what_it_shares_with_itself() {
+        let mut found = Owners::default();
+        found.same_package(1, 2);
+        for (package, path) in [(0, "/usr"), (1, "/usr"), (1, "/usr/a"), (2, "/usr"), (2, "/usr/a")] {
+            found.add(path.as_bytes(), package);
+        }
+        found.add(b"/opt", 0);
+        let vanishes = |found: &Owners, path: &str| found.would_vanish([path.as_bytes()].into_iter(), 3);
+        assert_eq!(
+            (vanishes(&found, "/x"), vanishes(&found, "/usr/a"), vanishes(&found, "/opt")),
+            (None, Some(1), Some(0))
+        );
+        found.remove(b"/usr/a", 1);
+        assert_eq!(vanishes(&found, "/x"), Some(1));
     }
 }
