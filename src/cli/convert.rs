@@ -11,11 +11,13 @@ use std::time::Duration;
 use clap::Args;
 
 use super::say::print_line;
+use crate::audit;
 use crate::disk::RawDisk;
 use crate::error::{Error, Exit, OrCannot, Result};
 use crate::format::{self, DiskReader, Identity};
 use crate::host::file;
 use crate::host::lock;
+use crate::host::untar::Compression;
 use crate::pieces::Pieces;
 use crate::plan::{FormatChoice, Seed};
 use crate::report::{Reporter, Verbosity};
@@ -99,6 +101,22 @@ fn identity(disk: &RawDisk, arguments: &ConvertArguments, to: &Path) -> Result<I
     Ok(Identity { seed: Seed::of_disk(&start), epoch, name, stem, folder: file::absolute(Path::new("."))? })
 }
 
+/// A packed disk, or an archive, has no disk's first bytes: as a raw disk it would be one that nothing starts from.
+fn refuse_what_is_packed(path: &Path) -> Result<()> {
+    let mut start = Vec::new();
+    let read = file::open(path)?.take(TABLE).read_to_end(&mut start);
+    read.or_cannot(|| format!("read {}", path.display()))?;
+    let why = match Compression::of(&start) {
+        _ if audit::is_disk(&start) => return Ok(()),
+        Compression::None if audit::is_tar(&start) => "it is a tar archive",
+        Compression::None => return Ok(()),
+        _ => "it is compressed",
+    };
+    Err(Error::cannot(Exit::Description, "take it for a disk")
+        .because(why)
+        .hint("unpack it, and convert the disk in it"))
+}
+
 fn convert(
     arguments: &ConvertArguments,
     folder: &Path,
@@ -109,7 +127,10 @@ fn convert(
     let from = arguments.from.as_path();
     let raw = folder.join("raw");
     let disk = match format::open(from)? {
-        DiskReader::Raw(_) => RawDisk::open(from)?,
+        DiskReader::Raw(_) => {
+            refuse_what_is_packed(from)?;
+            RawDisk::open(from)?
+        }
         mut reader => {
             let step = reporter.step("read");
             reader.expand(&file::create(&raw)?)?;

@@ -71,8 +71,8 @@ impl Format {
             Format::Gce => "gce (tar.gz with disk.raw)",
             Format::CompressedRaw => "a compressed raw disk",
             Format::Ova => "ova",
-            Format::Container => "container archive",
-            Format::RootTarball => "root tarball",
+            Format::Container => "a container archive",
+            Format::RootTarball => "a root tarball",
             Format::Unknown => "unknown",
         }
     }

@@ -108,35 +108,39 @@ impl FromStr for Target {
             if begins && text.len() <= 255 && text.chars().all(good) {
                 return Ok(text.to_string());
             }
-            Err(format!("`{text}` is not the name of a {what}"))
+            Err(format!("`{text}` is not the name of {what}"))
         };
         match cloud {
             "aws" => {
                 let (region, bucket) = place.split_once('/').map_or((place, None), |(one, two)| (one, Some(two)));
                 Ok(Target::Aws {
-                    region: word(region, "region", "-")?,
-                    bucket: bucket.map(|bucket| word(bucket, "bucket", "-.")).transpose()?,
+                    region: word(region, "a region", "-")?,
+                    bucket: bucket.map(|bucket| word(bucket, "a bucket", "-.")).transpose()?,
                 })
             }
             "azure" => {
                 let (account, container) = two()?;
-                let (account, container) = (word(account, "storage account", "")?, word(container, "container", "-")?);
+                let (account, container) =
+                    (word(account, "a storage account", "")?, word(container, "a container", "-")?);
                 Ok(Target::Azure { account, container })
             }
             "gce" => {
                 let (project, bucket) = two()?;
-                Ok(Target::Gce { project: word(project, "project", "-:.")?, bucket: word(bucket, "bucket", "-._")? })
+                Ok(Target::Gce {
+                    project: word(project, "a project", "-:.")?,
+                    bucket: word(bucket, "a bucket", "-._")?,
+                })
             }
             "openstack" => {
                 let upper = "ABCDEFGHIJKLMNOPQRSTUVWXYZ-._";
-                Ok(Target::Openstack { cloud: word(place, "cloud", upper)? })
+                Ok(Target::Openstack { cloud: word(place, "a cloud", upper)? })
             }
             "registry" => {
                 if place.contains('@') {
                     return Err("a tag is needed, not a digest; and a password has no place on a command line".into());
                 }
                 let upper = "ABCDEFGHIJKLMNOPQRSTUVWXYZ-._/:";
-                let reference = word(place.trim_start_matches("docker://"), "image in a registry", upper)?;
+                let reference = word(place.trim_start_matches("docker://"), "an image in a registry", upper)?;
                 if !reference.contains('/') {
                     return Err(format!("`{reference}` names no registry: registry:HOST/NAME:TAG"));
                 }

@@ -380,7 +380,12 @@ fn a_disk_is_converted_back_and_forth_and_nothing_is_replaced() {
         run("qemu-img", &["check", "-f", "qcow2", image]);
         run("qemu-img", &["compare", "-f", "raw", "-F", "qcow2", &raw, image]);
     }
+    let packed = ["packed.tar", "packed.gz"].map(path);
+    run("tar", &["-C", folder.path().to_str().unwrap(), "-cf", &packed[0], "back.raw"]);
+    std::fs::write(&packed[1], [&[0x1f, 0x8b, 8, 0][..], &[0; 4092]].concat()).unwrap();
     for (arguments, code, why) in [
+        (vec![packed[0].as_str(), &path("x.raw")], 65, "it is a tar archive"),
+        (vec![&packed[1], &path("x.raw")], 65, "it is compressed"),
         (vec![raw.as_str(), &zlib], 73, "exists"),
         (vec![&raw, &path("x.qed")], 65, "this version writes raw, qcow2"),
         (vec![&raw, &path("x")], 64, "--format"),
@@ -395,5 +400,5 @@ fn a_disk_is_converted_back_and_forth_and_nothing_is_replaced() {
     let mut names: Vec<_> =
         std::fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
     names.sort();
-    assert_eq!(names, ["a.qcow2", "b.qcow2", "back.raw", "source.raw"]);
+    assert_eq!(names, ["a.qcow2", "b.qcow2", "back.raw", "packed.gz", "packed.tar", "source.raw"]);
 }
