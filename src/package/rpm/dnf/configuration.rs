@@ -190,3 +190,26 @@ fn unfit_for_a_login(generation: Generation, text: &str) -> Option<&'static str>
     let found = generation == Generation::Four && text.split('$').skip(1).any(is_variable);
     found.then_some("has the name of a variable behind a `$`")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_written_so_that_dnf_reads_what_it_is() {
+        for (text, four, five) in [
+            ("plain words", "plain words", "plain words"),
+            (" a ", "\" a \"", "\" a \""),
+            ("\"a\"", "\"\"a\"\"", "\"\"a\"\""),
+            ("'", "'", "'"),
+            (r"a\b$1", r"a\b$1", r"a\\b\$1"),
+        ] {
+            assert_eq!(escaped(Generation::Four, text), four);
+            assert_eq!(escaped(Generation::Five, text), five);
+        }
+        for (text, unfit) in [("a$arch", true), ("${releasever}x", true), ("$archive $1 arch$", false), ("", false)] {
+            assert_eq!(unfit_for_a_login(Generation::Four, text).is_some(), unfit, "{text}");
+            assert!(unfit_for_a_login(Generation::Five, text).is_none());
+        }
+    }
+}
