@@ -73,10 +73,13 @@ fn order(arguments: &BuildArguments, plans: &[Plan], plan: &Plan, staging: &Stag
     let cache_dir = file::absolute(&cache_dir)?;
     file::create_folders(&cache_dir)?;
     file::check_writable(&cache_dir)?;
-    let work_dir = file::canonical(&arguments.work_dir)?;
+    let no_work_dir =
+        |error: Error| error.with_exit(Exit::CannotCreate).hint("--work-dir names a folder that is there");
+    let work_dir = file::canonical(&arguments.work_dir).map_err(no_work_dir)?;
     file::check_writable(&work_dir)?;
     let inputs: BTreeSet<PathBuf> = plans.iter().flat_map(Plan::inputs).collect();
     let inputs: Vec<PathBuf> = inputs.into_iter().collect();
+    staging.check_outside(&inputs)?;
     Ok(Order {
         folder: staging.folder().to_path_buf(),
         workspace: match arguments.workspace {
@@ -147,6 +150,10 @@ impl Build<'_> {
                 reporter.warn(warning.clone());
                 warned.push(warning);
             }
+        }
+        for name in self.order.mirrors.unused(self.plans.iter().flat_map(|plan| &plan.repositories)) {
+            let text = format!("--mirror {name}=... is not used: no repository is at mirror://{name}");
+            reporter.warn(Warning { text, place: None });
         }
         match error::caught(|| pipeline::cast(self.plans, self.order, &reporter)) {
             Ok(_) => 0,

@@ -458,7 +458,7 @@ pub enum UnpackerChoice {
 /// `ingot boot`.
 #[derive(Debug, Args)]
 pub struct BootArguments {
-    /// A disk image: raw or qcow2; it is not changed
+    /// A disk image: raw, qcow2, vhd, vhdx, vmdk or vdi; it is not changed
     #[arg(value_name = "IMAGE")]
     pub image: PathBuf,
     /// Which firmware starts it
@@ -522,7 +522,7 @@ pub struct SbomArguments {
 /// `ingot audit`.
 #[derive(Debug, Args)]
 pub struct AuditArguments {
-    /// A raw disk, qcow2, docker archive, OCI layout or root tarball
+    /// A disk image, docker archive, OCI layout or root tarball, compressed or not
     #[arg(value_name = "ARTIFACT")]
     pub artifact: PathBuf,
     /// Scratch space for what has to be unpacked

@@ -47,13 +47,16 @@ pub fn open_for_update(path: &Path) -> Result<File> {
 
 /// Creates (or truncates) a file, readable too.
 pub fn create(path: &Path) -> Result<File> {
-    File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(path)
-        .or_cannot(|| format!("create {}", path.display()))
+    let created = File::options().read(true).write(true).create(true).truncate(true).open(path);
+    made(created, || format!("create {}", path.display()))
+}
+
+/// What cannot be made where it is to be is 73, whatever is missing there or in the way.
+fn made<T>(done: std::io::Result<T>, what: impl FnOnce() -> String) -> Result<T> {
+    use std::io::ErrorKind::{AlreadyExists, IsADirectory, NotADirectory, NotFound};
+    let kind = done.as_ref().err().map(std::io::Error::kind);
+    let is_no_place = matches!(kind, Some(AlreadyExists | IsADirectory | NotADirectory | NotFound));
+    done.or_cannot(what).map_err(|error| if is_no_place { error.with_exit(Exit::CannotCreate) } else { error })
 }
 
 /// Writes a whole file so that it appears complete or not at all: temporary name, sync, rename.
@@ -67,7 +70,7 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
         file.persist(path)?;
         Ok::<(), std::io::Error>(())
     };
-    write().or_cannot(|| format!("write {}", path.display()))
+    made(write(), || format!("write {}", path.display()))
 }
 
 /// Writes a whole file that only its owner may read (mode 600), whatever the umask.
@@ -89,9 +92,7 @@ fn remove_if_there(path: &Path) -> std::io::Result<()> {
 
 /// Makes a folder and those above it.
 pub fn create_folders(path: &Path) -> Result<()> {
-    fs::create_dir_all(path)
-        .or_cannot(|| format!("make the folder {}", path.display()))
-        .map_err(|error| if error.exit() == Exit::InputMissing { error.with_exit(Exit::CannotCreate) } else { error })
+    made(fs::create_dir_all(path), || format!("make the folder {}", path.display()))
 }
 
 /// Sorted names in a folder.
@@ -256,7 +257,7 @@ pub fn create_folder(path: &Path) -> Result<()> {
 
 /// Fails where no file can be made in a folder; leaves nothing behind.
 pub fn check_writable(folder: &Path) -> Result<()> {
-    tempfile::tempfile_in(folder).map(drop).or_cannot(|| format!("write to {}", folder.display()))
+    made(tempfile::tempfile_in(folder).map(drop), || format!("write to {}", folder.display()))
 }
 
 /// Renames unless something is there: false then.
@@ -476,7 +477,7 @@ pub fn from_descriptor(number: i32) -> Result<File> {
 
 /// Opens for writing at the end; makes the file where there is none.
 pub fn append_or_create(path: &Path) -> Result<File> {
-    File::options().append(true).create(true).open(path).or_cannot(|| format!("open {}", path.display()))
+    made(File::options().append(true).create(true).open(path), || format!("open {}", path.display()))
 }
 
 /// A stream to a unix socket that somebody listens on.

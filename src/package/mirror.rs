@@ -12,12 +12,13 @@
 //! image = "https://mirror.example/debian-security"  # what the image's own sources say
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::host_sources::{self, HostSource};
 use crate::error::{Error, Exit, Place, Result};
 use crate::host::file;
+use crate::plan::Repository;
 
 /// The machine's table.
 const MACHINE: &str = "/etc/ingot/mirrors.toml";
@@ -82,6 +83,14 @@ impl Mirrors {
                 None => error.hint(format!("add --mirror {name}=URL")),
             }
         })
+    }
+
+    /// Names of the command line that none of these repositories asks for.
+    pub fn unused<'a>(&'a self, repositories: impl Iterator<Item = &'a Repository>) -> Vec<&'a str> {
+        let asked = |source: &'a str| source.strip_prefix("mirror://")?.split('/').next();
+        let asked: BTreeSet<&str> = repositories.filter_map(|repository| asked(&repository.source)).collect();
+        let given = self.tables.iter().flatten().filter(|(_, mirror)| mirror.origin == Origin::CommandLine);
+        given.map(|(name, _)| name.as_str()).filter(|name| !asked.contains(name)).collect()
     }
 
     /// What the sources of an image say for `name`: what its entry names for images; else its URL where that makes
@@ -238,6 +247,18 @@ mod tests {
         let command_line: Vec<String> = command_line.iter().map(|value| value.to_string()).collect();
         let toml = from_toml(Path::new("mirrors.toml"), toml).unwrap();
         Mirrors { tables: vec![from_command_line(&command_line).unwrap(), toml, from_host(sources)] }
+    }
+
+    #[test]
+    fn a_mirror_that_no_repository_asks_for_is_named() {
+        let all = mirrors(
+            &["debian=http://h/d", "debain=http://h/d", "tiny=http://h/t"],
+            "[mirrors]\nx = 'http://h/x'\n",
+            &[],
+        );
+        let sources = ["mirror://debian/sub", "mirror://tiny", "https://debain/x"];
+        let repositories = sources.map(crate::package::repository::tests::at);
+        assert_eq!(all.unused(repositories.iter()), ["debain"]);
     }
 
     #[test]

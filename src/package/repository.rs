@@ -242,8 +242,13 @@ pub fn with_authority(url: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// A repository of a description.
+    pub fn at(source: &str) -> Repository {
+        repository(source, "")
+    }
 
     fn repository(source: &str, distribution: &str) -> Repository {
         Repository {

@@ -62,6 +62,18 @@ impl Staging {
         Ok(Staging { target: absolute, folder, lock, target_lock })
     }
 
+    /// 73 where the target is in a folder that the image is made of (`inputs`): the next image would hold this one.
+    pub fn check_outside(&self, inputs: &[PathBuf]) -> Result<()> {
+        for input in inputs.iter().filter(|input| file::is_folder(input)) {
+            if self.target.starts_with(file::canonical(input)?) {
+                return Err(Error::cannot(Exit::CannotCreate, format!("build into {}", self.target.display()))
+                    .because(format!("it is in {}, and the image gets what is there", input.display()))
+                    .hint("choose another --target-dir"));
+            }
+        }
+        Ok(())
+    }
+
     /// Where to write. Names that start with `.` are never published.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -224,6 +236,20 @@ mod tests {
         let other = Staging::begin(&folder.path().join("other")).unwrap();
         drop((live, other));
         assert_eq!(file::names(folder.path()).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_target_in_what_the_image_is_made_of_is_73() {
+        let folder = tempfile::tempdir().unwrap();
+        let [root, beside] = ["root", "rootfs"].map(|name| folder.path().join(name));
+        fs::create_dir(&root).unwrap();
+        let inputs = [folder.path().join("gone"), root.clone()];
+        Staging::begin(&beside).unwrap().check_outside(&inputs).unwrap();
+        for target in ["root", "root/out"] {
+            let staging = Staging::begin(&folder.path().join(target)).unwrap();
+            assert_eq!(staging.check_outside(&inputs).unwrap_err().exit(), Exit::CannotCreate, "{target}");
+        }
+        assert_eq!(file::names(folder.path()).unwrap(), ["root"]);
     }
 
     #[test]

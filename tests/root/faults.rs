@@ -480,6 +480,29 @@ fn the_only_result(answer: &Answer) -> serde_json::Value {
 }
 
 #[test]
+fn what_cannot_be_made_where_it_is_to_be_is_73_and_an_unused_mirror_is_named() {
+    need!(root);
+    let _turn = together();
+    let bench = Bench::new();
+    let description = bench.container().file("root/etc/motd", "hello\n");
+    let before = bench.look();
+    let inside = description.folder().join("root/out");
+    for (flag, value, says) in [
+        ("--events", "/nonexistent/x", "create /nonexistent/x"),
+        ("--work-dir", "/nonexistent", "find /nonexistent"),
+        ("--cache-dir", "/dev/null", "make the folder /dev/null"),
+    ] {
+        bench.build(&description).args([flag, value]).run().expect(73).says(&["error: ", says]);
+    }
+    let inside = Ingot::new(["build"]).arg(description.folder()).arg("--target-dir").arg(&inside);
+    inside.env("INGOT_CACHE_DIR", text(&bench.path("cache"))).run().expect(73).says(&["root/out", "the image gets"]);
+    assert_eq!(fs::read_dir(description.folder().join("root")).unwrap().count(), 1);
+    bench.assert_nothing_left(&before);
+    let answer = bench.build(&description).args(["--mirror", "tinny=http://127.0.0.1:1"]).run().expect(0);
+    answer.says(&["warning: --mirror tinny=... is not used"]);
+}
+
+#[test]
 fn a_panic_is_70_and_told_as_every_other_failure_is() {
     need!(root);
     let _turn = together();

@@ -63,6 +63,7 @@ pub fn into_target(
 ) -> Result<u8> {
     let plan = &planned.plan;
     let staging = Staging::begin(target)?;
+    staging.check_outside(&plan.inputs())?;
     let folder = staging.folder();
     file::create_folders(&folder.join("build"))?;
     let places = Places {
