@@ -45,6 +45,22 @@ pub fn plan(
     let names = text("additionalnames").unwrap_or_default();
     let additional_names: Vec<String> =
         names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(|other| full(other, &name, &tag)).collect();
+    let own = [("name", name.as_str(), format!("{name}:latest")), ("tag", tag.as_str(), format!("{name}:{tag}"))];
+    let others = additional_names.iter().map(|other| ("additionalnames", other.as_str(), other.clone()));
+    let bad = own.into_iter().chain(others).find(|(_, _, whole)| !is_name(whole));
+    if let Some((attribute, text, whole)) = bad
+        && let Some(found) = config.and_then(|config| config.attribute(attribute))
+    {
+        let what = if attribute == "tag" { "tag" } else { "name" };
+        if is_name(&whole.to_ascii_lowercase()) {
+            let text = format!("`{}`: Docker and podman load no image whose name has capital letters", shown(text));
+            warnings.push(Warning { text, place: Some(found.value.span.place()) });
+        } else {
+            let problem = Problem::invalid(format!("`{}` is not the {what} of a container", shown(text)));
+            let problem = problem.label("nobody could load it: [HOST/]name:tag in lower case, without blanks");
+            problems.add(problem.at(&found.value.span));
+        }
+    }
     if let Some(temporary) = kind.get("ensure_empty_tmpdirs").filter(|value| !truth(value)) {
         let text =
             "ensure_empty_tmpdirs=\"false\" is ignored: /tmp and /run of a container are always empty".to_string();
@@ -185,6 +201,27 @@ fn full(other: &str, name: &str, tag: &str) -> String {
     }
 }
 
+/// `[host[:port]/]name:tag`, as registries and everybody who loads images take it (the reference grammar of the OCI's
+/// distribution).
+fn is_name(text: &str) -> bool {
+    let Some((name, tag)) = text.rsplit_once(':') else { return false };
+    let is_host = |part: &str| part.contains(['.', ':']) || part == "localhost";
+    let (host, path) = match name.split_once('/') {
+        Some((host, path)) if is_host(host) => (host, path),
+        _ => ("", name),
+    };
+    let fits_host = |char: char| char.is_ascii_alphanumeric() || ".-:".contains(char);
+    let fits_tag = |char: char| char.is_ascii_alphanumeric() || "_.-".contains(char);
+    let is_part = |part: &str| {
+        let is_plain = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit();
+        part.starts_with(is_plain)
+            && part.ends_with(is_plain)
+            && part.chars().all(|char| is_plain(char) || "._-".contains(char))
+    };
+    let is_tag = !tag.starts_with(['.', '-']) && (1..=128).contains(&tag.len()) && tag.chars().all(fits_tag);
+    host.chars().all(fits_host) && path.split('/').all(is_part) && is_tag
+}
+
 /// The words of a command; an empty list clears it.
 fn command(config: &Node, name: &str) -> Option<Vec<String>> {
     let node = config.children(name).next()?;
@@ -206,5 +243,22 @@ fn history(node: &Node) -> History {
         author: text("author"),
         created_by: text("created_by"),
         comment: (!comment.is_empty()).then_some(comment),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_containers_are_those_that_registries_take() {
+        for good in ["a:1", "every/thing:1.2-3", "h.example:5000/a/b_c:Latest_1", "localhost/a:1", "H.example/a--b:1"] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["a", "a:", "a:b c", "A/b:1", "a b:1", "a//b:1", "/a:1", "a/:1", "-a:1", "a:.1", "h.e x/a:1", "a:ü"]
+        {
+            assert!(!is_name(bad), "{bad}");
+        }
+        assert!(!is_name(&format!("a:{}", "1".repeat(129))));
     }
 }
