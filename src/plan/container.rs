@@ -66,6 +66,9 @@ pub fn plan(
             "ensure_empty_tmpdirs=\"false\" is ignored: /tmp and /run of a container are always empty".to_string();
         warnings.push(Warning { text, place: Some(temporary.span.place()) });
     }
+    if let Some(config) = config {
+        check_settings(config, problems);
+    }
     let entrypoint = config.and_then(|config| command(config, "entrypoint"));
     let mut command = config.and_then(|config| command(config, "subcommand"));
     // Around a disk there is nothing: it is refused there by name.
@@ -220,6 +223,29 @@ fn is_name(text: &str) -> bool {
     };
     let is_tag = !tag.starts_with(['.', '-']) && (1..=128).contains(&tag.len()) && tag.chars().all(fits_tag);
     host.chars().all(fits_host) && path.split('/').all(is_part) && is_tag
+}
+
+/// What no engine starts a container with, or would read as something else.
+fn check_settings(config: &Node, problems: &mut Problems) {
+    let is_absolute = |text: &str| text.starts_with('/');
+    let mut check = |node: &Node, attribute: &str, fits: bool, label: &str| {
+        if let Some(found) = node.attribute(attribute).filter(|_| !fits) {
+            let problem = Problem::invalid(format!("`{}` is not what <{}> may say", shown(&found.value), *node.name));
+            problems.add(problem.at(&found.value.span).label(label));
+        }
+    };
+    let text = |node: &Node, name: &str| node.attribute(name).map(|found| found.value.to_string()).unwrap_or_default();
+    check(config, "workingdir", is_absolute(&text(config, "workingdir")), "a path from the root on: `/srv`");
+    for group in &config.children {
+        for node in &group.children {
+            let name = text(node, "name");
+            match (group.name.as_str(), node.name.as_str()) {
+                ("volumes", "volume") => check(node, "name", is_absolute(&name), "a path from the root on: `/data`"),
+                ("environment", "env") => check(node, "name", !name.contains('='), "no name of a variable has a `=`"),
+                _ => {}
+            }
+        }
+    }
 }
 
 /// The words of a command; an empty list clears it.

@@ -327,6 +327,29 @@ fn a_container_has_kiwis_defaults() {
 }
 
 #[test]
+fn what_nobody_could_load_or_start_is_refused_and_what_some_could_is_warned_about() {
+    let config = |attributes: &str, inside: &str| {
+        typed(&format!(r#"<type image="docker"><containerconfig {attributes}>{inside}</containerconfig></type>"#))
+    };
+    for (attributes, inside, bad) in [
+        (r#"name="a b""#, "", "`a b`"),
+        (r#"name="c" tag="-1""#, "", "`-1`"),
+        (r#"name="c" additionalnames=":1,x:y z""#, "", "`x:y z`"),
+        (r#"name="c" workingdir="srv""#, "", "`srv`"),
+        (r#"name="c""#, r#"<volumes><volume name="data"/></volumes>"#, "`data`"),
+        (r#"name="c""#, r#"<environment><env name="A=B" value="x"/></environment>"#, "`A=B`"),
+    ] {
+        let refused = refusal(&described(&config(attributes, inside)), &choices(&[], None));
+        assert!(refused.len() == 1 && refused[0].contains(bad), "{attributes} {inside}: {refused:?}");
+    }
+    let good = r#"name="h.example:5000/a" tag="V_1" additionalnames=":2,b" workingdir="/srv""#;
+    let good = config(good, r#"<volumes><volume name="/data"/></volumes>"#);
+    assert!(make(&described(&good), &choices(&[], None)).warnings.is_empty());
+    let warned = make(&described(&config(r#"name="Web""#, "")), &choices(&[], None)).warnings;
+    assert!(warned.len() == 1 && warned[0].text.contains("capital letters"), "{warned:?}");
+}
+
+#[test]
 fn sources_of_repositories_are_resolved() {
     let table = [
         ("mirror://debian/sub", "mirror://debian/sub", "debian-sub-s"),
