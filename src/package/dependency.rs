@@ -124,6 +124,8 @@ fn compare_part(mut left: &[u8], mut right: &[u8]) -> Ordering {
 #[derive(Debug)]
 pub struct Graph<'a> {
     packages: Vec<&'a Stanza>,
+    /// The architecture of the image, where something essential says it.
+    native: Option<&'a str>,
     real: BTreeMap<&'a str, Vec<usize>>,
     provided: BTreeMap<String, Vec<(usize, Option<String>)>>,
 }
@@ -154,7 +156,16 @@ impl<'a> Graph<'a> {
                 provided.entry(relation.name).or_default().push((at, version));
             }
         }
-        Graph { packages, real, provided }
+        let mut essential = packages.iter().filter(|package| package.says_yes("Essential"));
+        let native = essential.find_map(|package| Some(package.text("Architecture")).filter(|arch| *arch != "all"));
+        Graph { packages, native, real, provided }
+    }
+
+    /// Whether a package is of an architecture for which it can serve another one (deb-control(5), `Multi-Arch`).
+    fn serves(&self, package: usize, other: usize) -> bool {
+        let native = |arch: &'a str| if arch == "all" { self.native.unwrap_or(arch) } else { arch };
+        let [arch, wanted] = [package, other].map(|at| native(self.packages[at].text("Architecture")));
+        arch == wanted || self.packages[package].text("Multi-Arch").trim() == "foreign"
     }
 
     /// Positions of the packages with this name.
@@ -191,8 +202,11 @@ impl<'a> Graph<'a> {
                     group.iter().map(|relation| self.satisfying(relation)).filter(|found| !found.is_empty());
                 match follow {
                     Follow::Everything => needed.extend(satisfying.flatten()),
-                    // A package of that name and not also everybody who provides it.
-                    _ => needed.extend(satisfying.map(|found| found[0]).next()),
+                    // A package of that name and not also everybody who provides it; of several architectures the right one.
+                    _ => needed.extend(satisfying.take(1).map(|found| {
+                        let right = found.iter().find(|at| self.serves(**at, package));
+                        *right.unwrap_or(&found[0])
+                    })),
                 }
             }
         }

@@ -98,6 +98,16 @@ mod tests {
     }
 
     #[test]
+    fn a_package_of_another_architecture_needs_others_of_that_one() {
+        let text = "Package: libc\nArchitecture: amd64\nEssential: yes\n\nPackage: libc\nArchitecture: i386\n\n\
+                    Package: a\nArchitecture: i386\nPre-Depends: libc, tool\n\nPackage: tool\nArchitecture: amd64\n\
+                    Multi-Arch: foreign\n\nPackage: b\nArchitecture: all\nPre-Depends: libc\n";
+        assert_eq!(ordered(text, &[0, 1, 2, 3], &[]), ["libc libc tool; libc tool", "a; "]);
+        assert_eq!(ordered(text, &[1, 4, 0], &[]), ["libc libc; libc", "b; "]);
+        assert_eq!(ordered(text, &[1, 4], &[0]), ["libc b; "]);
+    }
+
+    #[test]
     fn cycles_end() {
         let text = "Package: a\nPre-Depends: b\n\nPackage: b\nDepends: a\n";
         assert_eq!(ordered(text, &[0, 1], &[]), ["b; b", "a; "]);

@@ -26,7 +26,7 @@ const QUICK: [Set; 2] = [
 ];
 
 /// `scripts/oracle` runs these.
-const LONG: [Set; 11] = [
+const LONG: [Set; 12] = [
     ("minbase-13", "trixie", Recommends::No, &[]),
     (
         "standard",
@@ -94,10 +94,16 @@ const LONG: [Set; 11] = [
     ),
     ("kernels-13", "trixie", Recommends::No, &["linux-image-cloud-amd64", "dracut", "systemd-sysv", "udev"]),
     ("compilers", "trixie", Recommends::No, &["build-essential", "git", "gdb", "cmake", "clang"]),
+    (
+        "foreign",
+        "trixie",
+        Recommends::No,
+        &["libstdc++6:i386", "libcurl4t64:i386", "libgtk2.0-0t64:i386", "file", "git"],
+    ),
 ];
 
 /// What is in these files is made by chance, or from the time, once for each tree. Everything else about them is not.
-const RANDOM: [(&str, &str); 15] = [
+const RANDOM: [(&str, &str); 16] = [
     ("/etc/aliases.db", "Berkeley DB puts a stamp into each file"),
     ("/etc/machine-id", "an identity"),
     ("/var/lib/dbus/machine-id", "an identity"),
@@ -105,6 +111,7 @@ const RANDOM: [(&str, &str); 15] = [
     ("/etc/ssl/certs/java/cacerts", "a Java key store notes when each certificate was added"),
     ("/etc/ssl/certs/ssl-cert-snakeoil.pem", "a certificate of ssl-cert, signed by its own key"),
     ("/etc/ssl/private/ssl-cert-snakeoil.key", "its key"),
+    ("/var/cache/fontconfig/", "each holds the time of its folder of fonts, to the nanosecond; scrubbed from images"),
     ("/boot/initrd", "holds the times of its making"),
     ("/var/lib/postgresql/15/main/global/pg_control", "the cluster's identity"),
     ("/var/lib/postgresql/15/main/pg_stat/", "times"),
@@ -190,11 +197,23 @@ fn without_content(mut found: BTreeMap<String, String>, random: &[(&str, &str)])
 
 fn of_set((_, codename, recommends, packages): &Set) -> Plan {
     let mut repositories = debian(codename);
-    repositories.iter_mut().for_each(|repository| repository.used = RepositoryUse::BuildAndImage);
+    if !architectures(packages).is_empty() {
+        // Mirrors that keep only what somebody asked for have other days' updates of other architectures.
+        repositories.retain(|repository| repository.distribution == *codename);
+    }
+    for repository in &mut repositories {
+        repository.used = RepositoryUse::BuildAndImage;
+        repository.architectures = architectures(packages).iter().map(|arch| arch.to_string()).collect();
+    }
     let mut plan = plan(repositories, packages);
     plan.update_stack = UpdateStack::Kept;
     plan.packages.recommends = *recommends;
     plan
+}
+
+/// The architectures of a set that names packages of another one; empty where all are of the image's.
+fn architectures(packages: &[&str]) -> &'static [&'static str] {
+    if packages.iter().any(|name| name.ends_with(":i386")) { &["amd64", "i386"] } else { &[] }
 }
 
 /// Whether this host knows a Debian mirror.
@@ -238,6 +257,7 @@ fn from_mmdebstrap(set: &Set, mine: &Installed) -> String {
     }
     let made = mmdebstrap
         .args(set_up)
+        .args((!architectures(set.3).is_empty()).then(|| format!("--architectures={}", architectures(set.3).join(","))))
         .args(["--quiet", "--mode=root", "--variant=apt", "--format=directory", &copy])
         .arg(format!("--include={}", names.join(",")))
         .arg(set.1)

@@ -90,8 +90,9 @@ pub fn unpack(set: &[Package], tree: &Rooted, sandbox: &Sandbox, store: &Unpacke
                     step.advance(1, set[*number].size.0);
                 }
                 Act::Configure(packages, dependencies) => {
-                    let names: Vec<&str> = packages.iter().map(|number| set[*number].name.as_str()).collect();
-                    unpacking.configure(&names, *dependencies)?;
+                    let name = |number: &usize| format!("{}:{}", set[*number].name, set[*number].arch);
+                    let names: Vec<String> = packages.iter().map(name).collect();
+                    unpacking.configure(&names.iter().map(String::as_str).collect::<Vec<_>>(), *dependencies)?;
                 }
             }
         }
