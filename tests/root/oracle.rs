@@ -124,7 +124,7 @@ const RANDOM: [(&str, &str); 16] = [
 ];
 
 /// Where mmdebstrap differs, and dpkg of `--unpacker dpkg` does as well.
-const OF_MMDEBSTRAP: [(&str, &str); 20] = [
+const OF_MMDEBSTRAP: [(&str, &str); 22] = [
     ("/.", "the root folder itself is made by whoever begins"),
     ("/etc/apt/", "sources: mmdebstrap writes the build's, ingot those for the image"),
     (
@@ -136,6 +136,8 @@ const OF_MMDEBSTRAP: [(&str, &str); 20] = [
     ("/etc/hostname", "copied from the build host by mmdebstrap"),
     ("/etc/machine-id", "emptied by mmdebstrap, with a mode of its own"),
     ("/etc/resolv.conf", "copied from the build host by mmdebstrap"),
+    ("/tmp/hsperfdata_root", "left by Java; mmdebstrap empties /tmp"),
+    ("/etc/postfix/main.cf", "names the host and its domain, the build host's with mmdebstrap"),
     ("/var/lib/dbus/machine-id", "removed by mmdebstrap; an identity"),
     ("/usr/sbin/policy-rc.d", "ingot's, gone with Apt::finish"),
     ("/etc/shadow-", "as before the last user, who is another one"),
@@ -149,6 +151,13 @@ const OF_MMDEBSTRAP: [(&str, &str); 20] = [
     ("/var/lib/apt/", "apt of mmdebstrap ran in the tree"),
     ("/var/lib/dpkg/available", "made by apt of mmdebstrap"),
     ("/var/lib/dpkg/arch", "written by mmdebstrap"),
+];
+
+/// What postfix asks debconf about the host's name and domain, which are the build host's with mmdebstrap.
+const POSTFIX: [&str; 3] = [
+    "/var/cache/debconf/config.dat: Value: $myhostname, ",
+    "/var/cache/debconf/config.dat: Value: localdomain",
+    "/var/cache/debconf/config.dat: Value: localhost",
 ];
 
 /// Files whose lines stand in the order in which packages were configured, which apt of mmdebstrap chooses otherwise.
@@ -286,7 +295,9 @@ fn from_mmdebstrap(set: &Set, mine: &Installed) -> String {
         // Its name is the hash of the host's, which is the build host's with mmdebstrap.
         let certificate = format!("{:?}", Kind::Symlink(b"ssl-cert-snakeoil.pem".to_vec()));
         found.retain(|path, text| !(path.starts_with("/etc/ssl/certs/") && text.contains(&certificate)));
-        without_content(in_any_order(tree, &accounts, found), &RANDOM)
+        let mut found = in_any_order(tree, &accounts, found);
+        found.retain(|path, _| !POSTFIX.iter().any(|answer| path.starts_with(answer)));
+        without_content(found, &RANDOM)
     });
     differences(&without_times(ours), &without_times(theirs), &[])
 }
