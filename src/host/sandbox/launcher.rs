@@ -43,10 +43,6 @@ pub(super) fn serve() -> u8 {
     // Whoever started ingot may have left descriptors open; programs of an image must not get them.
     // SAFETY: nothing of this fresh process uses a descriptor above 2.
     unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
-    // Nor can it start threads once it has a PID namespace for its children (clone(2), CLONE_THREAD).
-    if rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global().is_err() {
-        return Exit::Bug.code();
-    }
     let Ok(mut socket) = take_socket() else { return Exit::Bug.code() };
     let answer = answer(&mut socket).unwrap_or_else(Answer::Failed);
     let _ = serde_json::to_vec(&answer).map(|text| socket.write_all(&text));
