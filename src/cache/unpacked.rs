@@ -252,6 +252,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = UnpackedStore::open(folder.path(), Bytes(250)).unwrap();
         let [first, second] = ["first", "second"].map(|text| put(&store, text.as_bytes()));
+        // The kernel's clock for files stands still for some milliseconds.
+        for (package, seconds) in [(first, 1), (second, 2)] {
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            file::open_for_update(&store.path(package)).unwrap().set_modified(time).unwrap();
+        }
         assert!(content(&store, first).is_some());
         let third = put(&store, b"third");
         store.shrink().unwrap();
