@@ -1,7 +1,6 @@
 //! Reading a tree into memory before anybody asks for it.
 //!
-//! In: a folder, and what of it is not in memory. Out: a guard; the reading ends with it. Changes nothing, and what cannot be
-//! read is somebody else's error.
+//! In: a folder. Out: a guard; the reading ends with it. Changes nothing, and what cannot be read is somebody else's error.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -14,15 +13,6 @@ use rustix::fs::{Advice, AtFlags, Dir, FileType, Mode, OFlags};
 /// No more than this is read ahead: what is read too early is forgotten again where memory is short.
 const MOST: u64 = 1 << 30;
 
-/// What is read of a tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
-    /// Its entries: their content is in memory.
-    Entries,
-    /// Everything.
-    Content,
-}
-
 /// A tree that is being read.
 #[derive(Debug)]
 pub struct ReadAhead {
@@ -31,15 +21,15 @@ pub struct ReadAhead {
 }
 
 impl ReadAhead {
-    /// Begins, folder by folder; content is asked for with posix_fadvise(2), `POSIX_FADV_WILLNEED`. Never crosses into another
-    /// filesystem, never follows a symlink.
-    pub fn begin(folder: &Path, what: What) -> ReadAhead {
+    /// Begins: first every inode, then files (posix_fadvise(2), `POSIX_FADV_WILLNEED`), never crossing into another
+    /// filesystem, never following a symlink.
+    pub fn begin(folder: &Path) -> ReadAhead {
         let stop = Arc::new(AtomicBool::new(false));
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let reading = rustix::fs::open(folder, flags, Mode::empty()).ok().map(|folder| {
             let stop = Arc::clone(&stop);
             std::thread::spawn(move || {
-                let mut left = if what == What::Content { MOST } else { 0 };
+                let mut left = MOST;
                 let device = rustix::fs::fstat(&folder).map(|stat| stat.st_dev);
                 // What cannot be read is met again by whoever needs it, who can say what for.
                 let _ = device.and_then(|device| read(&folder, device, &mut left, &stop));
@@ -62,7 +52,7 @@ fn read(folder: &OwnedFd, device: u64, left: &mut u64, stop: &AtomicBool) -> rus
     for entry in Dir::read_from(folder)? {
         let entry = entry?;
         let name = entry.file_name();
-        if stop.load(Ordering::Relaxed) {
+        if stop.load(Ordering::Relaxed) || *left == 0 {
             return Ok(());
         }
         if matches!(name.to_bytes(), b"." | b"..") {
@@ -72,7 +62,7 @@ fn read(folder: &OwnedFd, device: u64, left: &mut u64, stop: &AtomicBool) -> rus
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory if stat.st_dev == device => folders.push(name.to_owned()),
-            FileType::RegularFile if stat.st_size > 0 && *left > 0 => {
+            FileType::RegularFile if stat.st_size > 0 => {
                 let file = rustix::fs::openat(folder, name, flags, Mode::empty())?;
                 rustix::fs::fadvise(&file, 0, None, Advice::WillNeed)?;
                 *left = left.saturating_sub(stat.st_size as u64);
@@ -106,8 +96,7 @@ mod tests {
         assert_eq!(left, 7);
         read(&opened, device + 1, &mut left, &AtomicBool::new(false)).unwrap();
         assert_eq!(left, 7, "another filesystem");
-        drop(ReadAhead::begin(folder.path(), What::Content));
-        drop(ReadAhead::begin(folder.path(), What::Entries));
-        drop(ReadAhead::begin(&folder.path().join("nothing"), What::Content));
+        drop(ReadAhead::begin(folder.path()));
+        drop(ReadAhead::begin(&folder.path().join("nothing")));
     }
 }

@@ -19,7 +19,7 @@ use crate::bytes::Bytes;
 use crate::error::{Error, Exit, OrCannot, Result, Warning};
 use crate::host::lock::{self, FolderLock};
 use crate::host::program::Program;
-use crate::host::readahead::{ReadAhead, What};
+use crate::host::readahead::ReadAhead;
 use crate::host::{file, namespace, signal};
 use crate::report::Reporter;
 
@@ -151,7 +151,7 @@ impl Workspace {
             Err(NoScratch::Host(_)) => return Ok(false),
             Err(NoScratch::Failed(error)) => return Err(error),
         }
-        self.read_ahead(What::Content);
+        self.read_ahead();
         Ok(true)
     }
 
@@ -167,7 +167,7 @@ impl Workspace {
         });
         let Some((scratch, view)) = or_copied(shown, reporter)? else { return Ok(false) };
         (self.scratch, self.view) = (Some(Arc::new(scratch)), Some(view));
-        self.read_ahead(What::Content);
+        self.read_ahead();
         Ok(true)
     }
 
@@ -179,16 +179,12 @@ impl Workspace {
         namespace::kill_everything_else()?;
         let view = View::open(&self.folder.path, &scratch.path().join(FOLDER), self.changes.take(), reporter);
         self.view = or_copied(view, reporter)?;
-        if self.view.is_some() {
-            // Its files were written just now.
-            self.read_ahead(What::Entries);
-        }
         Ok(self.view.is_some())
     }
 
-    /// Its content is in the image, and not yet in the filesystem's own memory, or a view knows nothing of its entries yet.
-    fn read_ahead(&mut self, what: What) {
-        self.ahead = Some(ReadAhead::begin(&self.tree_path(), what));
+    /// Its content is in the image, and not yet in the filesystem's own memory. A view shows what is in memory there.
+    fn read_ahead(&mut self) {
+        self.ahead = self.scratch.as_ref().map(|scratch| ReadAhead::begin(&scratch.path().join(FOLDER)));
     }
 
     /// Does `work` with the image of the tree that is covered, and its length, while the build goes on; without them where
@@ -230,7 +226,6 @@ impl Workspace {
             branch.view = or_copied(view, reporter)?;
             if branch.view.is_some() {
                 branch.scratch = Some(Arc::clone(scratch));
-                branch.read_ahead(What::Entries);
                 return Ok(branch);
             }
         }
